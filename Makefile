@@ -45,7 +45,8 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "       macOS: brew install python@3.11) or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
 		exit 1; \
 	fi; \
-	echo "making .venv with $$($$found --version) (once, about a minute) ..."; \
-	"$$found" -m venv --clear .venv; \
+	echo "making .venv with $$("$$found" --version) (once, about a minute) ..."; \
+	$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+		|| "$$found" -m venv --clear .venv; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	touch $@
