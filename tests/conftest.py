@@ -1,13 +1,14 @@
 """What every test gets without asking for it.
 
-- ``@pytest.mark.anyio`` runs a coroutine test on asyncio and on trio, ``@pytest.mark.asyncio`` on asyncio only.
+- ``@pytest.mark.anyio`` runs a coroutine test on asyncio and on trio, ``@pytest.mark.asyncio`` on asyncio.
 - A call that blocks the asyncio loop fails the test, also where the code under test swallowed the error.
   Waiting (sleep, locks, sockets) is found everywhere; files and SQLite where ``reactor`` or ``pipelines``
-  is on the stack, so that a test may prepare and inspect its files itself. Exception: ``@pytest.mark.blocking``.
+  is on the stack, so that a test may prepare and inspect its files itself.
+  Exception: ``@pytest.mark.blocking``.
 - A task that outlives the test, or outlives an ``asyncio.run`` or ``anyio.run`` inside it, fails the test.
   Exception: ``@pytest.mark.leaks_tasks``.
 
-Warnings as errors and the time limit per test stand in pyproject.toml; tests/test_conftest.py proves them all.
+Warnings as errors and the time limit per test stand in pyproject.toml; test_conftest.py proves them all.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import ModuleType
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 import blockbuster.blockbuster as guard
 import pytest
 
@@ -87,7 +88,7 @@ async def _watched(test: Awaitable[Any]) -> None:
         for _ in range(10):
             if (more := trio.lowlevel.current_statistics().tasks_living - before) <= 0:
                 return
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         pytest.fail(f"{more} trio task(s) left behind")
     known = asyncio.all_tasks()
     await test
