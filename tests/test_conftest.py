@@ -142,7 +142,9 @@ BAD = """
 """
 
 
-def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str) -> pytest.RunResult:
+    monkeypatch.setenv("COLUMNS", "250")  # the summary cuts its lines at the terminal's width
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makepyfile(source)
     return pytester.runpytest_subprocess(
         *("-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest", "-p", "no:cacheprovider"),
@@ -151,14 +153,14 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
 
 
 @pytest.mark.timeout(120)
-def test_good_tests_pass(pytester: pytest.Pytester) -> None:
-    run(pytester, GOOD).assert_outcomes(passed=13)
+def test_good_tests_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(pytester, monkeypatch, GOOD).assert_outcomes(passed=13)
 
 
 @pytest.mark.timeout(120)
-def test_every_guard_bites(pytester: pytest.Pytester) -> None:
+def test_every_guard_bites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     source = BAD.replace("FOLDER", repr(str(ROOT / "reactor")))
-    result = run(pytester, source)
+    result = run(pytester, monkeypatch, source)
     result.assert_outcomes(failed=14)
     result.stdout.fnmatch_lines_random(
         [
