@@ -1,0 +1,109 @@
+"""What every log of ours can do, whatever it is made of: the topic, source and sink build on this only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from reactor.core import Record
+
+Start = Literal["earliest", "latest"] | int
+"""Where a group begins that has no saved position: the log's start, its end, or a position."""
+
+
+class Entry(NamedTuple):
+    """An event on its way into a log: encoded, without a position yet."""
+
+    id: str | None
+    """Given by the publisher: the same id a second time changes nothing. None: a new one."""
+    type: str
+    key: str | None
+    headers: Mapping[str, str] | None
+    time: int
+    data: Any
+    """bytes, or the object itself where the log keeps objects"""
+
+
+Row = tuple[int, str, str | None, "Mapping[str, str] | None", int, Any]
+"""An event as a log gives it back: position, type, key, headers, time, data."""
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """A record that could not be decoded, and what came before it in its batch."""
+
+    record: Record[Any]
+    error: Exception
+    before: int
+    """how many good records stand before it"""
+    skipped: int
+    """how many records nobody asked for stand before it"""
+
+
+class Batch(msgspec.Struct):
+    """Consecutive records of a topic, decoded."""
+
+    records: list[Record[Any]]
+    bad: list[Bad]
+    skipped: int
+    next: int
+    """the position after the last row"""
+
+
+Decode = Callable[[Sequence[Row]], Batch]
+
+
+class Log:
+    """One topic of a broker that keeps its events: append, read at any position, positions of groups.
+
+    Calls may come from several tasks at the same time, between ``open`` and ``close``; ``ring``
+    callbacks come from any thread and must return at once.
+    """
+
+    url: str
+    topic: str
+
+    async def open(self) -> None:
+        """Count one more user; the first one opens files and starts threads."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Count one user less; the last one closes everything. Not to be cancelled in between."""
+        raise NotImplementedError
+
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Store all of them or none, and return their positions once they are durable."""
+        raise NotImplementedError
+
+    async def fetch(self, position: int, limit: int, decode: Decode) -> Batch | None:
+        """Return up to ``limit`` records from ``position`` on, None where there are none (yet)."""
+        raise NotImplementedError
+
+    async def length(self) -> int:
+        """Return the number of events, which is also the next position."""
+        raise NotImplementedError
+
+    async def groups(self) -> dict[str, int]:
+        """Return each group and the position that it reads next."""
+        raise NotImplementedError
+
+    async def join(self, group: str, start: Start) -> int:
+        """Return the group's position; a new group is saved with its start."""
+        raise NotImplementedError
+
+    async def commit(self, group: str, position: int) -> None:
+        """Save durably that the group reads on at ``position``; it never goes back."""
+        raise NotImplementedError
+
+    async def reset(self, group: str, position: int) -> None:
+        """Let the group read on at ``position``, also when that is back."""
+        raise NotImplementedError
+
+    async def listen(self, ring: Callable[[], None], poll: float) -> None:
+        """Call ``ring`` after each append by anybody; after ``poll`` seconds where a call was lost."""
+        raise NotImplementedError
+
+    async def ignore(self, ring: Callable[[], None]) -> None:
+        """Stop calling ``ring``."""
+        raise NotImplementedError

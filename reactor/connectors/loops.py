@@ -1,0 +1,75 @@
+"""How threads talk to the event loop that waits for them, whichever loop it is.
+
+anyio's own ``from_thread.run_sync`` waits until the loop has run the call: one busy loop would hold up the
+thread that serves all of them. What is posted here returns at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+import anyio
+import anyio.lowlevel
+
+R = TypeVar("R")
+
+Post = Callable[[Callable[[], object]], object]
+
+
+def poster() -> Post:
+    """Return a function that runs a callback on the current loop soon; it may be called from any thread.
+
+    Posting to a loop that has ended does nothing: nobody waits there any more.
+    """
+    token: object = anyio.lowlevel.current_token()
+    native: object = getattr(token, "native_token", token)
+    soon = getattr(native, "run_sync_soon", None) or getattr(native, "call_soon_threadsafe", None)
+    if soon is None:
+        raise RuntimeError(f"reactor runs on asyncio and trio, not on {native!r}")
+    call = cast(Post, soon)
+
+    def post(callback: Callable[[], object]) -> None:
+        try:
+            call(callback)
+        except RuntimeError:  # asyncio: "Event loop is closed"; trio: RunFinishedError
+            pass
+
+    return post
+
+
+class Waiter(Generic[R]):
+    """One result, handed from a thread to the task that waits for it."""
+
+    __slots__ = ("_done", "_error", "_post", "_result", "abandoned")
+
+    def __init__(self) -> None:
+        self._post = poster()
+        self._done = anyio.Event()
+        self._result: R | None = None
+        self._error: BaseException | None = None
+        self.abandoned = False
+        """True once the task was cancelled: a thread that hasn't begun yet needn't."""
+
+    def succeed(self, result: R) -> None:
+        """Hand over the result; from the thread, once."""
+        self._result = result
+        self._post(self._done.set)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand over a failure; from the thread, once."""
+        self._error = error
+        self._post(self._done.set)
+
+    async def wait(self) -> R:
+        """Return the result, or raise the failure."""
+        try:
+            await self._done.wait()
+        finally:
+            self.abandoned = True
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # no cycle between the error's traceback and this frame
+        return cast(R, self._result)

@@ -1,0 +1,185 @@
+"""One topic of a log in a SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from reactor.connectors.log import Batch, Decode, Entry, Log, Start
+from reactor.connectors.sqlite import statements
+from reactor.connectors.sqlite.doorbell import Doorbell, Ringer
+from reactor.connectors.sqlite.worker import Worker
+
+_lock = threading.Lock()
+_open: dict[tuple[int, str], _File] = {}
+
+
+class _File:
+    """A file that this process has open: one thread that writes, one that reads, for all of its topics."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.users = 0
+        self.rings: dict[str, list[Callable[[], None]]] = {}
+        self.streams: dict[str, int] = {}
+        self.touched: set[str] = set()
+        self.doorbell: Doorbell | None = None
+        self._seen: int | None = None
+        self._ringer = Ringer()
+        self.writer = Worker(path, writer=True, committed=self._committed)
+        self.reader = Worker(path, writer=False)
+
+    def ring(self, *topics: str) -> None:
+        """Wake the readers of these topics, or of all; from any thread."""
+        for topic in topics or tuple(self.rings):
+            for ring in tuple(self.rings.get(topic, ())):
+                ring()
+
+    def check(self) -> None:
+        """Wake the readers if another connection has written since the last time; from any thread."""
+        self.reader.post(self._look)
+
+    def _look(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        if version != self._seen:
+            self._seen = version
+            self.ring()
+
+    def _committed(self, db: sqlite3.Connection) -> None:
+        if self.touched:
+            touched = tuple(self.touched)
+            self.touched.clear()
+            self.ring(*touched)
+            self._ringer.ring(db, self.doorbell.port if self.doorbell else None)
+
+    async def listen(self, topic: str, ring: Callable[[], None], poll: float) -> None:
+        with _lock:
+            self.rings.setdefault(topic, []).append(ring)
+            fresh = self.doorbell is None
+            if self.doorbell is None:
+                self.doorbell = Doorbell(poll, self.ring, self.check)
+            doorbell = self.doorbell
+            doorbell.poll = min(doorbell.poll, poll)
+        if fresh:
+            await self.writer.call(doorbell.hang)
+
+    async def ignore(self, topic: str, ring: Callable[[], None]) -> None:
+        with _lock:
+            self.rings[topic].remove(ring)
+            if not self.rings[topic]:
+                del self.rings[topic]
+            doorbell = None
+            if not self.rings:
+                doorbell, self.doorbell = self.doorbell, None
+        if doorbell is not None:
+            await self.writer.call(doorbell.take_down)
+
+    async def close(self) -> None:
+        await self.reader.close()
+        self.writer.post(lambda db: self._ringer.close())
+        await self.writer.close()
+
+
+class SqliteLog(Log):
+    """The topic of this name in the file at ``path``."""
+
+    def __init__(self, url: str, path: str, topic: str) -> None:
+        self.url = url
+        self.topic = topic
+        self.path = os.path.abspath(path)
+        self._file: _File | None = None
+        self._users = 0
+
+    async def open(self) -> None:
+        if self._file is None:
+            with _lock:
+                # The process's number is part of the name: threads don't survive a fork.
+                name = (os.getpid(), self.path)
+                file = _open.get(name)
+                if file is None:
+                    file = _open[name] = _File(self.path)
+                file.users += 1
+            self._file = file
+        self._users += 1
+        try:
+            await self._file.reader.call(lambda db: None)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+            raise
+
+    async def close(self) -> None:
+        file = self._file
+        assert file is not None
+        self._users -= 1
+        if self._users:
+            return
+        self._file = None
+        with _lock:
+            file.users -= 1
+            last = file.users == 0
+            if last:
+                _open.pop((os.getpid(), self.path), None)
+        if last:
+            await file.close()
+
+    @property
+    def _running(self) -> _File:
+        if self._file is None:
+            raise RuntimeError(f"{self.url}: used before open()")
+        return self._file
+
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        file = self._running
+
+        def work(db: sqlite3.Connection) -> list[int]:
+            stream = statements.make_stream(db, self.topic)
+            positions = statements.append(db, stream, entries)
+            file.touched.add(self.topic)
+            return positions
+
+        return await file.writer.call(work)
+
+    async def fetch(self, position: int, limit: int, decode: Decode) -> Batch | None:
+        file = self._running
+
+        def work(db: sqlite3.Connection) -> Batch | None:
+            stream = file.streams.get(self.topic)
+            if stream is None:
+                stream = statements.stream_of(db, self.topic)
+                if stream is None:
+                    return None
+                file.streams[self.topic] = stream
+            rows = statements.fetch(db, self.path, self.topic, stream, position, limit)
+            return decode(rows) if rows else None
+
+        return await file.reader.call(work)
+
+    async def length(self) -> int:
+        return await self._running.reader.call(
+            lambda db: statements.length(db, statements.stream_of(db, self.topic))
+        )
+
+    async def groups(self) -> dict[str, int]:
+        return await self._running.reader.call(lambda db: statements.groups(db, self.topic))
+
+    async def join(self, group: str, start: Start) -> int:
+        return await self._running.writer.call(
+            lambda db: statements.join(db, self.path, self.topic, group, start)
+        )
+
+    async def commit(self, group: str, position: int) -> None:
+        await self._running.writer.call(lambda db: statements.commit(db, self.topic, group, position))
+
+    async def reset(self, group: str, position: int) -> None:
+        await self._running.writer.call(lambda db: statements.reset(db, self.topic, group, position))
+
+    async def listen(self, ring: Callable[[], None], poll: float) -> None:
+        await self._running.listen(self.topic, ring, poll)
+
+    async def ignore(self, ring: Callable[[], None]) -> None:
+        await self._running.ignore(self.topic, ring)

@@ -1,0 +1,144 @@
+"""The file: how it is made, opened and checked, and what SQLite's errors mean to a user."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+from reactor.core import TopicCorrupt, TopicError, TopicFull, TopicLocked
+
+APPLICATION_ID = 0x72656163
+"""Stands in the file's header ("reac"): a database of somebody else is never written to."""
+
+VERSION = 1
+
+PATIENCE = 5.0
+"""Seconds to wait for a lock that another process holds."""
+
+_TABLES = """
+CREATE TABLE topics (
+    stream INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES topics,
+    version INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    key TEXT,
+    headers TEXT,
+    time INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    UNIQUE (stream, version),
+    UNIQUE (stream, id)
+);
+CREATE TABLE groups (
+    stream INTEGER NOT NULL REFERENCES topics,
+    name TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (stream, name)
+) WITHOUT ROWID;
+CREATE TABLE doorbells (
+    port INTEGER PRIMARY KEY,
+    pid INTEGER NOT NULL
+);
+"""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the log, making it where there is no file yet. The connection belongs to the calling thread.
+
+    Raises sqlite3.Error, or TopicError for a file that isn't a log of ours.
+    """
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        if not _ours(db, path):
+            _patiently(db, "PRAGMA journal_mode = WAL")
+            _create(db, path)
+        # Nothing is acknowledged before it is on the disk.
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA cache_size = -16384")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _ours(db: sqlite3.Connection, path: str) -> bool:
+    """Return whether the log is there; False for an empty file. Raises TopicError for anything else."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise TopicError(
+                f"{path}: written by a newer reactor (log version {version}, this one knows {VERSION}); "
+                "upgrade reactor-streams"
+            )
+        return True
+    if application or version or db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise TopicError(f"{path}: a SQLite database, but not a log of reactor; choose another path")
+    return False
+
+
+def _create(db: sqlite3.Connection, path: str) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if not _ours(db, path):  # another process may have been first
+            for statement in _TABLES.split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _patiently(db: sqlite3.Connection, statement: str) -> None:
+    """SQLite doesn't apply its busy timeout to a change of the journal mode."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if (
+                getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
+                or time.monotonic() > until
+            ):
+                raise
+            time.sleep(0.01)
+
+
+def explain(error: sqlite3.Error, path: str) -> TopicError:
+    """Return what happened in our words, with the file and what to do about it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return TopicLocked(
+                f"{path}: another process has held the lock for more than {PATIENCE:g} s; "
+                "end its transaction (a shell or a backup, perhaps) and try again"
+            )
+        case sqlite3.SQLITE_FULL:
+            return TopicFull(f"{path}: no room is left ({error}); nothing of this write was stored")
+        case sqlite3.SQLITE_CORRUPT:
+            return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
+        case sqlite3.SQLITE_NOTADB:
+            return TopicCorrupt(f"{path}: not a SQLite database, or its first page is damaged ({error})")
+        case sqlite3.SQLITE_READONLY:
+            return TopicError(
+                f"{path}: read-only; a log's file and its folder must be writable, also for reading ({error})"
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            folder = os.path.dirname(path)
+            if not os.path.isdir(folder):
+                return TopicError(f"{path}: the folder {folder} doesn't exist; create it first")
+            return TopicError(f"{path}: can't be opened; make the file and its folder readable and writable")
+        case None if isinstance(error, sqlite3.OperationalError):  # text that isn't UTF-8
+            return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
+        case _:
+            return TopicError(f"{path}: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})")
