@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
     # Peers warn about Python versions and each other; that isn't this report's subject.
     warnings.simplefilter("ignore")
-    console = Console()
+    # Into a file or a pipe: wide enough that no figure is cut.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     absent = missing(given.systems)
     for system, reason in absent.items():
         console.print(f"{system} is left out: {reason}", markup=False)

@@ -27,11 +27,12 @@ async def ordered_pool(
     events: Iterable[Any],
     function: Callable[[Any], Awaitable[Any]],
     emit: Callable[[Any], None],
+    concurrency: int = CONCURRENCY,
 ) -> None:
     """The best pool we know to write by hand: workers that draw events from one iterator.
 
-    A result whose turn it isn't waits together with its worker, so that never more than CONCURRENCY events
-    are in flight or waiting for their turn.
+    A result whose turn it isn't waits together with its worker, so that never more than ``concurrency``
+    events are in flight or waiting for their turn.
     """
     numbered = enumerate(events)
     loop = asyncio.get_running_loop()
@@ -58,7 +59,7 @@ async def ordered_pool(
                 await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(CONCURRENCY):
+        for _ in range(concurrency):
             tasks.create_task(work())
 
 

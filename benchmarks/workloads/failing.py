@@ -7,7 +7,7 @@ from benchmarks.harness import Workload
 from .functions import risky
 from .fused import source
 
-WORK = Workload("failing", "10 % of the events fail and go to dead letters", events=300_000)
+WORK = Workload("failing", "10 % of the events fail and go to dead letters", events=100_000)
 
 FAILED: Any = object()
 
@@ -72,7 +72,7 @@ def by_hand_inlined(events: int) -> tuple[int, int, int, str]:
     return outcome(counted, letters)
 
 
-@WORK.system("asyncgen", share=0.5)
+@WORK.system("asyncgen")
 async def on_async_generators(events: int) -> tuple[int, int, int, str]:
     counted = Counted()
     letters: list[tuple[int, ValueError]] = []
@@ -109,7 +109,7 @@ def succeeded(value: Any) -> bool:
     return value is not FAILED
 
 
-@WORK.system("aiostream", share=0.06)
+@WORK.system("aiostream", share=0.1)
 async def on_aiostream(events: int) -> tuple[int, int, int, str]:
     from aiostream import pipe, stream
 
@@ -119,7 +119,7 @@ async def on_aiostream(events: int) -> tuple[int, int, int, str]:
     return outcome(counted, attempts.letters)
 
 
-@WORK.system("reactivex", share=0.3)
+@WORK.system("reactivex")
 def on_reactivex(events: int) -> tuple[int, int, int, str]:
     import reactivex
     from reactivex import operators as ops
@@ -131,7 +131,7 @@ def on_reactivex(events: int) -> tuple[int, int, int, str]:
     return outcome(counted, attempts.letters)
 
 
-@WORK.system("streamz", share=0.2)
+@WORK.system("streamz", share=0.1)
 def on_streamz(events: int) -> tuple[int, int, int, str]:
     from streamz import Stream
 
@@ -143,7 +143,7 @@ def on_streamz(events: int) -> tuple[int, int, int, str]:
     return outcome(counted, attempts.letters)
 
 
-@WORK.system("bytewax", share=0.5)
+@WORK.system("bytewax")
 def on_bytewax(events: int) -> tuple[int, int, int, str]:
     from bytewax import operators as op
     from bytewax.dataflow import Dataflow
