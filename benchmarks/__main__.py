@@ -81,7 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes += found
         report.show(console, workload, found, judge(found))
     report.summary(console, judge(outcomes))
-    grown: list[dict[str, Any]] = growth.measure(console, quick=given.quick) if given.growth else []
+    if not (given.workloads or given.growth or given.quick) and "reactor" in systems:
+        growth.measure_memory(console, failures, growth.EVENTS[:3:2])
+    grown: list[dict[str, Any]] = growth.measure(console, failures, quick=given.quick) if given.growth else []
     if given.json:
         report.write_json(given.json, outcomes, grown)
         console.print(f"figures: {given.json}", markup=False)

@@ -122,8 +122,11 @@ GROWTHS: tuple[tuple[str, tuple[int, ...], Callable[[int], Workload]], ...] = (
 )
 
 
-def measure(console: Console, *, quick: bool) -> list[dict[str, Any]]:
-    """Print a table per growth; hand back the rows for the JSON, each with its parameter."""
+def measure(console: Console, failures: list[str], *, quick: bool) -> list[dict[str, Any]]:
+    """Print a table per growth; hand back the rows for the JSON, each with its parameter.
+
+    What fails is printed and added to ``failures``.
+    """
     rows: list[dict[str, Any]] = []
     for parameter, points, build in GROWTHS:
         found: list[dict[str, Any]] = []
@@ -134,6 +137,7 @@ def measure(console: Console, *, quick: bool) -> list[dict[str, Any]]:
 
             def failed(system: str, error: Exception, name: str = f"{work.name} {point}") -> None:
                 line = f"{name}: {system} failed: {type(error).__name__}: {error}"
+                failures.append(line)
                 console.print(line, style="bold red", markup=False)
 
             events = work.events // 50 if quick else work.events
@@ -144,16 +148,17 @@ def measure(console: Console, *, quick: bool) -> list[dict[str, Any]]:
             found += [outcome.row() | {parameter: point} for outcome in outcomes]
         _show(console, what, parameter, found)
         rows += found
-    return rows + measure_memory(console, EVENTS[:2] if quick else EVENTS)
+    return rows + measure_memory(console, failures, EVENTS[:2] if quick else EVENTS)
 
 
-def measure_memory(console: Console, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+def measure_memory(console: Console, failures: list[str], sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     """The peak of a process of its own per size, and whether it is flat in the number of events."""
     try:
         with console.status("memory"):
             rows = memory.compare(sizes)
     except Exception as error:
-        console.print(f"memory failed: {type(error).__name__}: {error}", style="bold red", markup=False)
+        failures.append(f"memory failed: {type(error).__name__}: {error}")
+        console.print(failures[-1], style="bold red", markup=False)
         return []
     _show(console, "growth-events: a channel, an async map, batches; peak of the process", "peak_mib", rows)
     more = memory.growth_mib(rows)

@@ -10,11 +10,12 @@ def draw(path: Path, workloads: list[Workload], outcomes: list[Outcome]) -> None
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     columns = min(2, len(workloads))
     rows = -(-len(workloads) // columns)
     figure, panels = pyplot.subplots(
-        rows, columns, figsize=(7.5 * columns, 3.1 * rows + 0.6), squeeze=False, layout="constrained"
+        rows, columns, figsize=(6.5 * columns, 2.6 * rows + 0.4), squeeze=False, layout="constrained"
     )
     cells = [panel for row in panels for panel in row]
     for panel, workload in zip(cells, workloads, strict=False):
@@ -30,6 +31,9 @@ def draw(path: Path, workloads: list[Workload], outcomes: list[Outcome]) -> None
         labels = [f"{outcome.ns_per_event:,.0f} ns  ({outcome.ratio_to_loop:.2g})" for outcome in shown]
         panel.bar_label(bars, labels, padding=3, fontsize=8)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda ns, _: f"{ns:,.0f}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         low, high = shown[-1].ns_per_event, shown[0].ns_per_event
         panel.set_xlim(low / 3, high * (high / low * 3) ** 0.35 * 2)
         panel.set_title(f"{workload.name}: {workload.what}", fontsize=10, loc="left")

@@ -37,8 +37,7 @@ async def on_reactor(events: int) -> tuple[int, int, int, str]:
     letters: list[Any] = []
     good = Stream(range(events)).map(risky, on_error=DeadLetters())
     await Pipeline("failing", good.to(counted.take), dead_letters=letters.append).run()
-    last = letters[-1]
-    return counted.seen, counted.total, len(letters), repr(last.error)
+    return counted.seen, counted.total, len(letters), repr(letters[-1].exception)
 
 
 @WORK.system("loop")
