@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     for system, reason in absent.items():
         console.print(f"{system} is left out: {reason}", markup=False)
     systems = [system for system in given.systems if system not in absent]
+    report.show_versions(console, systems)
     rounds = given.rounds or (1 if given.quick else 7)
     chosen = [WORKLOADS[name] for name in given.workloads or WORKLOADS]
     outcomes: list[Outcome] = []

@@ -1,7 +1,9 @@
 """Tables on the terminal, and JSON."""
 
 import json
+import platform
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,17 @@ from rich.text import Text
 
 from .goals import Verdict
 from .harness import Outcome, Workload
+
+
+def show_versions(console: Console, systems: Iterable[str]) -> None:
+    """What was measured, in one line."""
+    found = [f"{platform.python_implementation()} {platform.python_version()}"]
+    for system in systems:
+        try:
+            found.append(f"{system} {metadata.version('reactor-streams' if system == 'reactor' else system)}")
+        except metadata.PackageNotFoundError:
+            continue
+    console.print(", ".join(found), style="dim", markup=False, highlight=False)
 
 
 def show(console: Console, workload: Workload, outcomes: list[Outcome], verdicts: list[Verdict]) -> None:
