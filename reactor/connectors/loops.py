@@ -6,6 +6,7 @@ thread that serves all of them. What is posted here returns at once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
@@ -73,3 +74,35 @@ class Waiter(Generic[R]):
             finally:
                 self._error = None  # no cycle between the error's traceback and this frame
         return cast(R, self._result)
+
+
+class AwaitableThread(threading.Thread):
+    """A thread whose end a task can wait for. A daemon: if nobody ends it, the interpreter still can."""
+
+    def __init__(self, work: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self._lock = threading.Lock()
+        self._waiters: list[Waiter[None]] | None = []
+
+    def run(self) -> None:
+        try:
+            self._work()
+        finally:
+            with self._lock:
+                waiters, self._waiters = self._waiters or [], None
+            for waiter in waiters:
+                waiter.succeed(None)
+
+    async def ended(self) -> None:
+        """Return once the thread is gone; somebody else has told it to end."""
+        waiter: Waiter[None] = Waiter()
+        with self._lock:
+            if self._waiters is not None:
+                self._waiters.append(waiter)
+            else:
+                waiter.succeed(None)
+        await waiter.wait()
+        # It has done its work; only Python's own last steps are left, which tell nobody.
+        while self.is_alive():
+            await anyio.lowlevel.checkpoint()

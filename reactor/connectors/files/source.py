@@ -1,0 +1,120 @@
+"""A file as a source: a thread of its own reads one batch ahead of the pipeline."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import anyio.lowlevel
+
+from reactor.connectors.files.batches import Reader
+from reactor.connectors.log import Batch
+from reactor.connectors.loops import AwaitableThread, Waiter
+from reactor.core import ArgumentError, Record, Source, UsedTwice
+
+T_co = TypeVar("T_co", covariant=True)
+
+ROWS = 1024
+"""Records of a batch, whatever the pipeline asks for: reading goes by hands and not by drops."""
+
+
+class FileSource(Source[T_co]):
+    """The records of a file from its beginning; each run reads it again.
+
+    A record's position is the line where it begins. Nothing is committed: a file that is read again after
+    a failure begins at its start.
+    """
+
+    def __init__(self, make: Callable[[], Reader]) -> None:
+        self.name = make().name
+        self._make = make
+        self._thread: AwaitableThread | None = None
+        self._asked: queue.SimpleQueue[Waiter[Batch | None] | None] = queue.SimpleQueue()
+        self._ahead: Waiter[Batch | None] | None = None
+        self._records: Sequence[Record[Any]] = ()
+        self._error: Exception | None = None
+
+    async def open(self) -> None:
+        """Open the file and check its header."""
+        if self._thread is not None:
+            raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
+        self._records, self._error = (), None
+        self._asked = asked = queue.SimpleQueue[Waiter[Batch | None] | None]()
+        self._ahead = None
+        opened: Waiter[None] = Waiter()
+        reader = self._make()
+
+        def work() -> None:
+            try:
+                reader.open()
+            except BaseException as error:
+                opened.fail(error)
+            else:
+                opened.succeed(None)
+                while (waiter := asked.get()) is not None:
+                    try:
+                        waiter.succeed(reader.batch(ROWS))
+                    except BaseException as error:
+                        waiter.fail(error)
+            finally:
+                reader.close()
+
+        self._thread = AwaitableThread(work, f"reactor file {self.name}")
+        self._thread.start()
+        await opened.wait()
+
+    async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
+        """Return 1 to ``limit`` records; None at the end.
+
+        Raises DecodeError for a record that doesn't fit, after what stands before it was returned, unless
+        ``reject`` takes it: then reading goes on. A file that can't be read on raises either way.
+        """
+        if limit < 1:
+            raise ArgumentError(f"read(limit={limit}): must be >= 1")
+        if self._records:
+            await anyio.lowlevel.checkpoint()
+        while not self._records:
+            if self._error is not None:
+                raise self._error
+            batch = await self._next()
+            if batch is None:
+                return None
+            if not batch.bad:
+                self._records = batch.records
+            elif self.reject is None:
+                self._records = batch.records[: batch.bad[0].before]
+                self._error = batch.bad[0].error
+            else:
+                for bad in batch.bad:
+                    self.reject(bad.record, bad.error)
+                self._records = batch.records
+        records, self._records = self._records[:limit], self._records[limit:]
+        return records
+
+    async def _next(self) -> Batch | None:
+        """Return the next batch, and have the one after it read meanwhile."""
+        if self._thread is None:
+            raise RuntimeError(f"{self.name}: used before open() or after close()")
+        if self._ahead is None:
+            self._ahead = self._ask()
+        try:
+            batch = await self._ahead.wait()  # cancelled here, it is there for the next call
+        except Exception as error:
+            self._error = error
+            raise
+        self._ahead = self._ask()
+        return batch
+
+    def _ask(self) -> Waiter[Batch | None]:
+        waiter: Waiter[Batch | None] = Waiter()
+        self._asked.put(waiter)
+        return waiter
+
+    async def close(self) -> None:
+        """Close the file, and wait for the thread's end."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._asked.put(None)
+            self._records, self._ahead = (), None
+            await thread.ended()
