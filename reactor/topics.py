@@ -20,8 +20,7 @@ from reactor.connectors.memory import MemoryLog
 from reactor.connectors.sink import LogSink
 from reactor.connectors.source import LogSource
 from reactor.connectors.sqlite import SqliteLog
-from reactor.core import ArgumentError, Record, Sink, Source
-from reactor.core.durations import Duration, duration
+from reactor.core import ArgumentError, Duration, Record, Sink, Source, duration
 
 if TYPE_CHECKING:
     from reactor.stream import Stream
@@ -204,7 +203,7 @@ class Topic(Generic[T]):
     @overload
     async def publish(
         self,
-        events: Iterable[T],
+        events: list[T] | tuple[T, ...] | Iterator[T],
         /,
         *,
         key: str | Callable[[T], str | None] | None = ...,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_origin
 
 import msgspec
@@ -22,6 +22,8 @@ Id = str | Callable[[Any], str] | None
 
 NO_HEADERS: Mapping[str, str] = {}
 _JSON = msgspec.json.Encoder()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def type_name(kind: Any) -> str:
@@ -32,19 +34,47 @@ def type_name(kind: Any) -> str:
 def microseconds(value: Any, where: str) -> int:
     """Return microseconds since the epoch of an aware datetime, or an int that is that already."""
     if isinstance(value, datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise ArgumentError(f"{where}: {value!r} has no time zone; event times are aware datetimes")
-        return round(value.timestamp() * 1_000_000)
+        return (value - _EPOCH) // _MICROSECOND
     if isinstance(value, int) and not isinstance(value, bool):
+        if not -(1 << 63) <= value < 1 << 63:
+            raise ArgumentError(
+                f"{where}: {value} microseconds don't fit into 64 bits; are they nanoseconds?"
+            )
         return value
     raise ArgumentError(f"{where}: {value!r} is neither an aware datetime nor an int of microseconds")
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ArgumentError(f"{where}: {value!r} isn't a str")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"{where}: {value!r} isn't text: {error.reason}") from error
+    return value
+
+
+def _texts(value: Mapping[Any, Any], where: str) -> Mapping[str, str]:
+    """Return a copy: the caller may change its own after the call."""
+    if not isinstance(value, Mapping):
+        raise ArgumentError(f"{where}: {value!r} isn't a mapping of str to str")
+    items: Iterable[tuple[Any, Any]] = value.items()
+    return {_text(name, where): _text(text, where) for name, text in items}
 
 
 class Codec:
     """Keeps the objects themselves: for logs in memory."""
 
+    keeps_bytes = False
+
     def __init__(self, topic: str, types: tuple[Any, ...]) -> None:
         self.topic = topic
+        for kind in types:
+            if not isinstance(get_origin(kind) or kind, type):
+                raise ArgumentError(f"topic({topic!r}, {kind!r}): isn't a class; name the classes one by one")
         self.types = {type_name(kind): kind for kind in types}
         if len(self.types) != len(types):
             names = ", ".join(map(type_name, types))
@@ -55,6 +85,16 @@ class Codec:
         """Encode; ArgumentError for what is none of the topic's types, or what JSON can't say."""
         now = clock.time_ns() // 1000
         classes, topic, data = self._classes, self.topic, self._data
+        where = {name: f"topic {topic}, {name}=" for name in ("key", "headers", "time", "id")}
+        # What is the same for all events is looked at once; what isn't is a function.
+        id_of = id if callable(id) else None
+        key_of = key if callable(key) else None
+        headers_of = headers if callable(headers) else None
+        time_of = time if callable(time) else None
+        one_id = None if id is None or id_of else _text(id, where["id"])
+        one_key = None if key is None or key_of else _text(key, where["key"])
+        one_headers = None if headers is None or headers_of else _texts(headers, where["headers"])
+        one_time = now if time is None or time_of else microseconds(time, where["time"])
         entries: list[Entry] = []
         for event in events:
             kind: Any = event.__class__
@@ -64,20 +104,20 @@ class Codec:
                     raise ArgumentError(f"topic {topic} takes {', '.join(self.types)}, not {kind.__name__}")
             else:
                 name = kind.__name__
-            if time is None:
-                when = now
-            else:
-                when = microseconds(time(event) if callable(time) else time, f"topic {topic}, time=")
-            entries.append(
-                Entry(
-                    id(event) if callable(id) else id,
-                    name,
-                    key(event) if callable(key) else key,
-                    headers(event) if callable(headers) else headers,
-                    when,
-                    data(event),
-                )
-            )
+            its_id, its_key, its_headers, its_time = one_id, one_key, one_headers, one_time
+            if id_of is not None:
+                its_id = id_of(event)
+                if its_id.__class__ is not str or not its_id.isascii():
+                    _text(its_id, where["id"])
+            if key_of is not None:
+                its_key = key_of(event)
+                if its_key is not None and (its_key.__class__ is not str or not its_key.isascii()):
+                    _text(its_key, where["key"])
+            if headers_of is not None and (found := headers_of(event)):
+                its_headers = _texts(found, where["headers"])
+            if time_of is not None:
+                its_time = microseconds(time_of(event), where["time"])
+            entries.append((its_id, name, its_key, its_headers, its_time, data(event)))
         return entries
 
     def _data(self, event: Any) -> Any:
@@ -85,9 +125,6 @@ class Codec:
 
     def _decoder(self, kind: Any) -> Callable[[Any], Any]:
         return lambda data: data
-
-    def _raw(self, data: Any) -> bytes | None:
-        return None
 
     def decoding(self, wanted: tuple[Any, ...]) -> Decode:
         """Return what decodes rows to the ``wanted`` types; all of the topic's types where that is empty."""
@@ -100,7 +137,7 @@ class Codec:
         kinds: dict[str, Any] = {type_name(kind): kind for kind in wanted} or self.types
         decoders = {name: self._decoder(kind) for name, kind in kinds.items()}
         anything = None if kinds else self._decoder(Any)
-        known, topic, raw_of = self.types, self.topic, self._raw
+        known, topic, keeps_bytes = self.types, self.topic, self.keeps_bytes
 
         def decode(rows: Sequence[Row]) -> Batch:
             records: list[Record[Any]] = []
@@ -109,7 +146,7 @@ class Codec:
             add = records.append
             for position, name, key, headers, time, data in rows:
                 decoder = anything or decoders.get(name)
-                raw = raw_of(data)
+                raw = data if keeps_bytes else None
                 if decoder is not None:
                     try:
                         value = decoder(data)
@@ -135,6 +172,8 @@ class Codec:
 class JsonCodec(Codec):
     """JSON by msgspec: structs, dataclasses, attrs classes, Decimal, datetime, and plain JSON values."""
 
+    keeps_bytes = True
+
     def _data(self, event: Any) -> bytes:
         try:
             return _JSON.encode(event)
@@ -146,6 +185,3 @@ class JsonCodec(Codec):
             return msgspec.json.Decoder(kind).decode
         except TypeError as error:
             raise ArgumentError(f"topic {self.topic}: {type_name(kind)} can't be decoded: {error}") from error
-
-    def _raw(self, data: Any) -> bytes:
-        return bytes(data)

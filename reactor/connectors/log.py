@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,18 +13,12 @@ Start = Literal["earliest", "latest"] | int
 """Where a group begins that has no saved position: the log's start, its end, or a position."""
 
 
-class Entry(NamedTuple):
-    """An event on its way into a log: encoded, without a position yet."""
+Entry = tuple[str | None, str, str | None, "Mapping[str, str] | None", int, Any]
+"""An event on its way into a log: id, type, key, headers, time, data.
 
-    id: str | None
-    """Given by the publisher: the same id a second time changes nothing. None: a new one."""
-    type: str
-    key: str | None
-    headers: Mapping[str, str] | None
-    time: int
-    data: Any
-    """bytes, or the object itself where the log keeps objects"""
-
+The same id a second time changes nothing; None for an event that is always new. Data is bytes, or the object
+itself where the log keeps objects. A tuple, as is ``Row``: one of each is made per event.
+"""
 
 Row = tuple[int, str, str | None, "Mapping[str, str] | None", int, Any]
 """An event as a log gives it back: position, type, key, headers, time, data."""
@@ -63,6 +57,8 @@ class Log:
 
     url: str
     topic: str
+    identity: str
+    """The same for all logs that are the same topic, however it was written."""
 
     async def open(self) -> None:
         """Count one more user; the first one opens files and starts threads."""

@@ -37,6 +37,7 @@ class MemoryLog(Log):
     def __init__(self, url: str, name: str) -> None:
         self.url = url
         self.topic = name
+        self.identity = f"memory:{name}"
         self._events = _named.setdefault(name, _Events())
 
     async def open(self) -> None:
@@ -80,9 +81,14 @@ class MemoryLog(Log):
 
     async def join(self, group: str, start: Start) -> int:
         await anyio.lowlevel.checkpoint()
-        end = len(self._events.rows)
-        first = start if isinstance(start, int) else 0 if start == "earliest" else end
-        return self._events.groups.setdefault(group, first)
+        with self._events.lock:
+            end = len(self._events.rows)
+            first = start if isinstance(start, int) else 0 if start == "earliest" else end
+            if group not in self._events.groups and first > end:
+                raise ArgumentError(
+                    f"subscribe({group!r}, start={start}): {self.topic} has positions 0 to {end}"
+                )
+            return self._events.groups.setdefault(group, first)
 
     async def commit(self, group: str, position: int) -> None:
         await anyio.lowlevel.checkpoint()
@@ -102,4 +108,5 @@ class MemoryLog(Log):
 
     async def ignore(self, ring: Callable[[], None]) -> None:
         with self._events.lock:
-            self._events.rings.remove(ring)
+            if ring in self._events.rings:
+                self._events.rings.remove(ring)

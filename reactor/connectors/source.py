@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from reactor.connectors.log import Decode, Log, Start
 from reactor.connectors.loops import Post, poster
-from reactor.core import ArgumentError, Record, Source
+from reactor.core import ArgumentError, Record, Source, UsedTwice
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -31,11 +31,9 @@ class LogSource(Source[T_co]):
         poll: float,
     ) -> None:
         self.name = log.topic
-        self.identity = None if group is None else f"{log.url}#{group}"
+        self.identity = None if group is None else f"{log.identity}#{group}"
         self.skipped = 0
         """How many records were of a known type that nobody asked for."""
-        self.reject: Callable[[Record[Any], Exception], None] | None = None
-        """Takes a record that can't be decoded, and reading goes on; without it, ``read`` raises."""
         self._log = log
         self._decode = decode
         self._group = group
@@ -52,9 +50,12 @@ class LogSource(Source[T_co]):
 
     async def open(self) -> None:
         """Go to the group's position; without ``follow``, the log's end as of now is the end."""
+        if self._opened:
+            raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
         self._post = poster()
         await self._log.open()
         self._opened = True
+        self._end, self.skipped = None, 0
         if self._group is not None:
             self._next = await self._log.join(self._group, self._start)
         elif self._start == "latest":

@@ -69,8 +69,9 @@ class Rows:
         missing = [name for name in required if name not in header]
         if missing:
             names = ", ".join(map(repr, missing))
+            what = f"columns {names} are" if len(missing) > 1 else f"column {names} is"
             raise DecodeError(
-                f"{where}: column{'s' if len(missing) > 1 else ''} {names} {'are' if len(missing) > 1 else 'is'} missing; "
+                f"{where}: {what} missing; "
                 f"the header has {', '.join(map(repr, header))}; {self._remedy(header)}"
             )
         return header

@@ -13,6 +13,7 @@ from reactor.connectors.log import Batch, Decode, Entry, Log, Start
 from reactor.connectors.sqlite import statements
 from reactor.connectors.sqlite.doorbell import Doorbell, Ringer
 from reactor.connectors.sqlite.worker import Worker
+from reactor.core import TopicError
 
 _lock = threading.Lock()
 _open: dict[tuple[int, str], _File] = {}
@@ -25,7 +26,7 @@ class _File:
         self.path = path
         self.users = 0
         self.rings: dict[str, list[Callable[[], None]]] = {}
-        self.streams: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         self.touched: set[str] = set()
         self.doorbell: Doorbell | None = None
         self._seen: int | None = None
@@ -42,6 +43,9 @@ class _File:
     def check(self) -> None:
         """Wake the readers if another connection has written since the last time; from any thread."""
         self.reader.post(self._look)
+        doorbell = self.doorbell
+        if doorbell is not None and not doorbell.hung:
+            self.writer.post(doorbell.hang)
 
     def _look(self, db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA data_version").fetchone()
@@ -54,29 +58,38 @@ class _File:
             touched = tuple(self.touched)
             self.touched.clear()
             self.ring(*touched)
-            self._ringer.ring(db, self.doorbell.port if self.doorbell else None)
+            self._ringer.ring(db, self.doorbell.port if self.doorbell else None, touched)
+
+    def sweep(self, db: sqlite3.Connection) -> None:
+        """Forget dead doorbells, in a transaction of the writer that is there anyway."""
+        self._ringer.sweep(db)
 
     async def listen(self, topic: str, ring: Callable[[], None], poll: float) -> None:
         with _lock:
             self.rings.setdefault(topic, []).append(ring)
-            fresh = self.doorbell is None
-            if self.doorbell is None:
-                self.doorbell = Doorbell(poll, self.ring, self.check)
             doorbell = self.doorbell
-            doorbell.poll = min(doorbell.poll, poll)
-        if fresh:
-            await self.writer.call(doorbell.hang)
+            if doorbell is None:
+                doorbell = self.doorbell = Doorbell(poll, self.ring, self.check)
+            doorbell.hurry(poll)
+        if not doorbell.hung:
+            try:
+                await self.writer.call(doorbell.hang)
+            except TopicError:
+                doorbell.hung = False  # locked, or no room: who only reads can do so; a check tries again
 
     async def ignore(self, topic: str, ring: Callable[[], None]) -> None:
         with _lock:
-            self.rings[topic].remove(ring)
-            if not self.rings[topic]:
-                del self.rings[topic]
+            rings = self.rings.get(topic, [])
+            if ring in rings:
+                rings.remove(ring)
+            if not rings:
+                self.rings.pop(topic, None)
             doorbell = None
             if not self.rings:
                 doorbell, self.doorbell = self.doorbell, None
         if doorbell is not None:
-            await self.writer.call(doorbell.take_down)
+            self.writer.post(doorbell.take_down)
+            await doorbell.close()
 
     async def close(self) -> None:
         await self.reader.close()
@@ -91,35 +104,37 @@ class SqliteLog(Log):
         self.url = url
         self.topic = topic
         self.path = os.path.abspath(path)
+        self.identity = f"sqlite:{self.path}/{topic}"
         self._file: _File | None = None
         self._users = 0
 
     async def open(self) -> None:
-        if self._file is None:
-            with _lock:
+        with _lock:
+            if self._file is None:
                 # The process's number is part of the name: threads don't survive a fork.
                 name = (os.getpid(), self.path)
                 file = _open.get(name)
                 if file is None:
                     file = _open[name] = _File(self.path)
                 file.users += 1
-            self._file = file
-        self._users += 1
+                self._file = file
+            self._users += 1
+            reader = self._file.reader
         try:
-            await self._file.reader.call(lambda db: None)
+            await reader.call(lambda db: None)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.close()
             raise
 
     async def close(self) -> None:
-        file = self._file
-        assert file is not None
-        self._users -= 1
-        if self._users:
-            return
-        self._file = None
         with _lock:
+            file = self._file
+            assert file is not None
+            self._users -= 1
+            if self._users:
+                return
+            self._file = None
             file.users -= 1
             last = file.users == 0
             if last:
@@ -137,8 +152,9 @@ class SqliteLog(Log):
         file = self._running
 
         def work(db: sqlite3.Connection) -> list[int]:
-            stream = statements.make_stream(db, self.topic)
-            positions = statements.append(db, stream, entries)
+            number = statements.number_for(db, self.topic)
+            positions = statements.append(db, number, entries)
+            file.sweep(db)
             file.touched.add(self.topic)
             return positions
 
@@ -148,20 +164,20 @@ class SqliteLog(Log):
         file = self._running
 
         def work(db: sqlite3.Connection) -> Batch | None:
-            stream = file.streams.get(self.topic)
-            if stream is None:
-                stream = statements.stream_of(db, self.topic)
-                if stream is None:
+            number = file.numbers.get(self.topic)
+            if number is None:
+                number = statements.number_of(db, self.topic)
+                if number is None:
                     return None
-                file.streams[self.topic] = stream
-            rows = statements.fetch(db, self.path, self.topic, stream, position, limit)
+                file.numbers[self.topic] = number
+            rows = statements.fetch(db, self.path, self.topic, number, position, limit)
             return decode(rows) if rows else None
 
         return await file.reader.call(work)
 
     async def length(self) -> int:
         return await self._running.reader.call(
-            lambda db: statements.length(db, statements.stream_of(db, self.topic))
+            lambda db: statements.length(db, statements.number_of(db, self.topic))
         )
 
     async def groups(self) -> dict[str, int]:

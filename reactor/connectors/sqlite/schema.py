@@ -16,30 +16,33 @@ VERSION = 1
 PATIENCE = 5.0
 """Seconds to wait for a lock that another process holds."""
 
+# An event's place is its topic's number * 2^40 + its position there: one tree holds each topic in order, and
+# needs no index beside it. The view shows the log to people with a SQLite shell.
 _TABLES = """
 CREATE TABLE topics (
-    stream INTEGER PRIMARY KEY,
+    topic INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
 );
 CREATE TABLE events (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    stream INTEGER NOT NULL REFERENCES topics,
-    version INTEGER NOT NULL,
-    id TEXT NOT NULL,
+    place INTEGER PRIMARY KEY,
+    id TEXT,
     type TEXT NOT NULL,
     key TEXT,
     headers TEXT,
     time INTEGER NOT NULL,
     data BLOB NOT NULL,
-    crc INTEGER NOT NULL,
-    UNIQUE (stream, version),
-    UNIQUE (stream, id)
+    crc INTEGER NOT NULL
 );
+CREATE UNIQUE INDEX events_by_id ON events (place >> 40, id) WHERE id IS NOT NULL;
+CREATE VIEW log AS
+    SELECT name AS topic, place & 0xFFFFFFFFFF AS position, id, type, key, headers,
+        datetime(time / 1000000, 'unixepoch') AS time, CAST(data AS TEXT) AS data
+    FROM events JOIN topics ON topic = place >> 40;
 CREATE TABLE groups (
-    stream INTEGER NOT NULL REFERENCES topics,
+    topic INTEGER NOT NULL REFERENCES topics,
     name TEXT NOT NULL,
     position INTEGER NOT NULL,
-    PRIMARY KEY (stream, name)
+    PRIMARY KEY (topic, name)
 ) WITHOUT ROWID;
 CREATE TABLE doorbells (
     port INTEGER PRIMARY KEY,
@@ -55,12 +58,12 @@ def connect(path: str) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
+        # Nothing is acknowledged before it is on the disk; in WAL mode NORMAL may lose the last commits.
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA cache_size = -16384")
         if not _ours(db, path):
             _patiently(db, "PRAGMA journal_mode = WAL")
             _create(db, path)
-        # Nothing is acknowledged before it is on the disk.
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA cache_size = -16384")
     except BaseException:
         db.close()
         raise
@@ -125,6 +128,11 @@ def explain(error: sqlite3.Error, path: str) -> TopicError:
             )
         case sqlite3.SQLITE_FULL:
             return TopicFull(f"{path}: no room is left ({error}); nothing of this write was stored")
+        case sqlite3.SQLITE_IOERR:
+            return TopicError(
+                f"{path}: the disk failed, or it is full ({error}, {error.sqlite_errorname}); "
+                "nothing of this write was stored"
+            )
         case sqlite3.SQLITE_CORRUPT:
             return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
         case sqlite3.SQLITE_NOTADB:
@@ -137,6 +145,8 @@ def explain(error: sqlite3.Error, path: str) -> TopicError:
             folder = os.path.dirname(path)
             if not os.path.isdir(folder):
                 return TopicError(f"{path}: the folder {folder} doesn't exist; create it first")
+            if os.path.isdir(path):
+                return TopicError(f"{path}: is a folder; write sqlite:PATH/TOPIC, where PATH is the file's")
             return TopicError(f"{path}: can't be opened; make the file and its folder readable and writable")
         case None if isinstance(error, sqlite3.OperationalError):  # text that isn't UTF-8
             return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")

@@ -3,106 +3,128 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
-import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 from reactor.connectors.log import Entry, Row, Start
 from reactor.core import ArgumentError, TopicCorrupt
 
+BYTES = 1 << 22
+"""A fetch ends before its limit where its events are this long together."""
+
 _SELECT = (
-    "SELECT version, type, key, headers, time, data, crc FROM events"
-    " WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?"
+    "SELECT place, type, key, headers, time, data, crc FROM events"
+    " WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
 )
 _INSERT = (
-    "INSERT INTO events (stream, version, id, type, key, headers, time, data, crc)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO events (place, id, type, key, headers, time, data, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_KNOWN = (
+    "SELECT id, place FROM events"
+    " WHERE place >> 40 = ? AND id IN (SELECT value FROM json_each(?)) AND id IS NOT NULL"
 )
 
 
-def stream_of(db: sqlite3.Connection, topic: str) -> int | None:
+def number_of(db: sqlite3.Connection, topic: str) -> int | None:
     """Return the topic's number, None where nobody has written to it yet."""
-    row = db.execute("SELECT stream FROM topics WHERE name = ?", (topic,)).fetchone()
+    row = db.execute("SELECT topic FROM topics WHERE name = ?", (topic,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def make_stream(db: sqlite3.Connection, topic: str) -> int:
+def number_for(db: sqlite3.Connection, topic: str) -> int:
     """Return the topic's number, a new one where there is none."""
-    stream = stream_of(db, topic)
-    if stream is None:
-        stream = db.execute("INSERT INTO topics (name) VALUES (?)", (topic,)).lastrowid
-        assert stream is not None
-    return stream
+    number = number_of(db, topic)
+    if number is None:
+        number = db.execute("INSERT INTO topics (name) VALUES (?)", (topic,)).lastrowid
+        assert number is not None
+    return number
 
 
-def length(db: sqlite3.Connection, stream: int | None) -> int:
+def length(db: sqlite3.Connection, number: int | None) -> int:
     """Return the next position; they begin at 0 and have no gaps."""
-    (last,) = db.execute("SELECT max(version) FROM events WHERE stream = ?", (stream,)).fetchone()
-    return 0 if last is None else int(last) + 1
+    if number is None:
+        return 0
+    first = number << 40
+    (last,) = db.execute(
+        "SELECT max(place) FROM events WHERE place >= ? AND place < ?", (first, first + (1 << 40))
+    ).fetchone()
+    return 0 if last is None else int(last) - first + 1
 
 
-def _uuids() -> Iterator[str]:
-    """UUIDs of version 7: those of one batch count up, so that their index grows at its end only."""
-    stamp = time.time_ns() // 1_000_000
-    bits = secrets.randbits(72)
-    low = bits & 0x3FFFFFFFFFFFFFF  # 58 random bits, so that counting never reaches the variant's bits
-    stamped = f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7{bits >> 60:03x}"
-    variant = 0x8000000000000000
-    while True:
-        tail = f"{variant | low:016x}"
-        yield f"{stamped}-{tail[:4]}-{tail[4:]}"
-        low += 1
+def summing() -> Callable[[str, str | None, str | None, int, bytes], int]:
+    """Return what sums up rows: SQLite finds pages that it tore itself, but not a disk's mistakes.
+
+    Rows after each other mostly have the same type and headers, whose part is remembered.
+    """
+    crc32 = zlib.crc32
+    last: tuple[str, str | None] | None = None
+    start = 0
+
+    def checksum(type: str, key: str | None, headers: str | None, time: int, data: bytes) -> int:
+        nonlocal last, start
+        if last != (type, headers):
+            last, start = (type, headers), crc32(f"{type}\0{headers}".encode())
+        sum = start ^ time & 0xFFFFFFFF
+        return crc32(data, sum if key is None else crc32(key.encode(), sum))
+
+    return checksum
 
 
-def append(db: sqlite3.Connection, stream: int, entries: Sequence[Entry]) -> list[int]:
+def append(db: sqlite3.Connection, number: int, entries: Sequence[Entry]) -> list[int]:
     """Store the entries that are new by their id; return the positions of all."""
-    first = length(db, stream)
-    given = [entry.id for entry in entries if entry.id is not None]
+    base = number << 40
+    place = base + length(db, number)
     known: dict[str, int] = {}
-    if given:
-        known = dict(
-            db.execute(
-                "SELECT id, version FROM events WHERE stream = ? AND id IN (SELECT value FROM json_each(?))",
-                (stream, json.dumps(given)),
-            )
-        )
+    if given := [entry[0] for entry in entries if entry[0] is not None]:
+        known = dict(db.execute(_KNOWN, (number, json.dumps(given))).fetchall())
     rows: list[tuple[Any, ...]] = []
     positions: list[int] = []
-    version = first
-    crc32, uuids = zlib.crc32, _uuids()
-    for id, type, key, headers, when, data in entries:
-        if id is None:
-            id = next(uuids)
-        elif given:
-            at = known.setdefault(id, version)
-            if at != version:
-                positions.append(at)
+    last: Any = None
+    packed: str | None = None
+    checksum = summing()
+    for id, type, key, headers, time, data in entries:
+        if id is not None:
+            at = known.setdefault(id, place)
+            if at != place:
+                positions.append(at - base)
                 continue
-        packed = json.dumps(dict(headers)) if headers else None
-        crc = crc32(data, crc32(f"{type}\0{key}\0{packed}".encode()))
-        rows.append((stream, version, id, type, key, packed, when, data, crc))
-        positions.append(version)
-        version += 1
+        if headers is not last:
+            last, packed = headers, json.dumps(headers) if headers else None
+        rows.append((place, id, type, key, packed, time, data, checksum(type, key, packed, time, data)))
+        positions.append(place - base)
+        place += 1
     db.executemany(_INSERT, rows)
     return positions
 
 
-def fetch(db: sqlite3.Connection, path: str, topic: str, stream: int, position: int, limit: int) -> list[Row]:
-    """Return up to ``limit`` rows from ``position`` on; TopicCorrupt for what isn't as it was written."""
+def fetch(db: sqlite3.Connection, path: str, topic: str, number: int, position: int, limit: int) -> list[Row]:
+    """Return up to ``limit`` rows from ``position`` on; few where they are large, none at the end only.
+
+    Raises TopicCorrupt for what isn't as it was written.
+    """
+    base = number << 40
     rows: list[Row] = []
-    crc32 = zlib.crc32
-    for version, type, key, headers, when, data, crc in db.execute(_SELECT, (stream, position, limit)):
-        if version != position:
-            raise TopicCorrupt(f"{path}: topic {topic}: position {position} is missing, {version} is there")
-        if crc32(data, crc32(f"{type}\0{key}\0{headers}".encode())) != crc:
-            raise TopicCorrupt(
-                f"{path}: topic {topic}: position {position} isn't what was written (checksum)"
-            )
-        rows.append((version, type, key, None if headers is None else json.loads(headers), when, data))
-        position += 1
+    size = 0
+    checksum = summing()
+    # Closed at once: as long as a statement is open, SQLite can't let its log in the -wal file begin anew.
+    with closing(db.execute(_SELECT, (base + position, base + (1 << 40), limit))) as found:
+        for place, type, key, headers, time, data, crc in found:
+            if place != base + position:
+                raise TopicCorrupt(
+                    f"{path}: topic {topic}: position {position} is missing, {place - base} is there"
+                )
+            if not isinstance(data, bytes) or checksum(type, key, headers, time, data) != crc:
+                raise TopicCorrupt(
+                    f"{path}: topic {topic}: position {position} isn't what was written (checksum)"
+                )
+            rows.append((position, type, key, None if headers is None else json.loads(headers), time, data))
+            position += 1
+            size += len(data)
+            if size > BYTES:
+                break
     return rows
 
 
@@ -110,41 +132,44 @@ def groups(db: sqlite3.Connection, topic: str) -> dict[str, int]:
     """Return the positions of the topic's groups."""
     return dict(
         db.execute(
-            "SELECT g.name, g.position FROM groups g JOIN topics USING (stream) WHERE topics.name = ?",
+            "SELECT g.name, g.position FROM groups g JOIN topics USING (topic) WHERE topics.name = ?",
             (topic,),
-        )
+        ).fetchall()
     )
 
 
 def join(db: sqlite3.Connection, path: str, topic: str, group: str, start: Start) -> int:
     """Return the group's position; a new group is saved with its start."""
-    stream = make_stream(db, topic)
-    end = length(db, stream)
-    first = start if isinstance(start, int) else 0 if start == "earliest" else end
-    db.execute("INSERT OR IGNORE INTO groups VALUES (?, ?, ?)", (stream, group, first))
-    (position,) = db.execute(
-        "SELECT position FROM groups WHERE stream = ? AND name = ?", (stream, group)
-    ).fetchone()
-    if position > end and position != first:
+    number = number_for(db, topic)
+    end = length(db, number)
+    row = db.execute("SELECT position FROM groups WHERE topic = ? AND name = ?", (number, group)).fetchone()
+    if row is None:
+        first = start if isinstance(start, int) else 0 if start == "earliest" else end
+        if first > end:
+            raise ArgumentError(f"subscribe({group!r}, start={start}): {topic} has positions 0 to {end}")
+        db.execute("INSERT INTO groups VALUES (?, ?, ?)", (number, group, first))
+        return first
+    position = int(row[0])
+    if position > end:
         raise TopicCorrupt(
             f"{path}: topic {topic} ends at {end}, but group {group} has read up to {position}: "
-            "events are lost"
+            "events are lost; restore the file from a backup, or reset the group"
         )
-    return int(position)
+    return position
 
 
 def commit(db: sqlite3.Connection, topic: str, group: str, position: int) -> None:
     """Move the group on, never back."""
     db.execute(
-        "INSERT INTO groups VALUES (?, ?, ?) ON CONFLICT (stream, name)"
+        "INSERT INTO groups VALUES (?, ?, ?) ON CONFLICT (topic, name)"
         " DO UPDATE SET position = max(position, excluded.position)",
-        (make_stream(db, topic), group, position),
+        (number_for(db, topic), group, position),
     )
 
 
 def reset(db: sqlite3.Connection, topic: str, group: str, position: int) -> None:
     """Move the group to where it is told."""
-    stream = make_stream(db, topic)
-    if not 0 <= position <= (end := length(db, stream)):
+    number = number_for(db, topic)
+    if not 0 <= position <= (end := length(db, number)):
         raise ArgumentError(f"reset({group!r}, {position}): {topic} has positions 0 to {end}")
-    db.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?)", (stream, group, position))
+    db.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?)", (number, group, position))

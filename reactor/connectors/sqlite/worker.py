@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import anyio
-
-from reactor.connectors.loops import Waiter
+from reactor.connectors.loops import AwaitableThread, Waiter
 from reactor.connectors.sqlite.schema import connect, explain
 from reactor.core import Closed
 
@@ -38,8 +35,7 @@ class Worker:
         self._closed = False
         self._db: sqlite3.Connection | None = None
         role = "writer" if writer else "reader"
-        # A daemon, so that a log that was never closed doesn't keep the interpreter from ending.
-        self._thread = threading.Thread(target=self._run, name=f"reactor {role} {path}", daemon=True)
+        self._thread = AwaitableThread(self._run, f"reactor {role} {path}")
         self._thread.start()
 
     async def call(self, work: Callable[[sqlite3.Connection], R]) -> R:
@@ -63,9 +59,7 @@ class Worker:
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
-        # Until its end is told to the loop the thread would still be alive: this is the only sure way.
-        while self._thread.is_alive():  # noqa: ASYNC110
-            await anyio.sleep(0.001)
+        await self._thread.ended()
 
     # On the thread:
 
@@ -92,24 +86,29 @@ class Worker:
     def _do(self, jobs: list[_Job]) -> None:
         if not jobs:
             return
+        begun = False
         try:
             if self._db is None:
                 self._db = connect(self._path)
             db = self._db
             if self._writer:
                 db.execute("BEGIN IMMEDIATE")
+            begun = True
+            if self._writer:
                 results = [job.work(db) for job in jobs]
                 db.execute("COMMIT")
             else:
                 results = [jobs[0].work(db)]
         except BaseException as error:
             self._rollback()
-            if len(jobs) > 1:
+            if begun and len(jobs) > 1:
                 # One of them spoiled it for all: each gets a transaction, and a result, of its own.
                 for job in jobs:
                     self._do([job])
-            elif (waiter := jobs[0].waiter) is not None:
-                waiter.fail(self._meaning(error))
+                return
+            for job in jobs:
+                if job.waiter is not None:
+                    job.waiter.fail(self._meaning(error))
             return
         for job, result in zip(jobs, results, strict=True):
             if job.waiter is not None:
