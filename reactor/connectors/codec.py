@@ -93,7 +93,7 @@ class Codec:
         time_of = time if callable(time) else None
         one_id = None if id is None or id_of else _text(id, where["id"])
         one_key = None if key is None or key_of else _text(key, where["key"])
-        one_headers = None if headers is None or headers_of else _texts(headers, where["headers"])
+        one_headers = None if headers is None or callable(headers) else _texts(headers, where["headers"])
         one_time = now if time is None or time_of else microseconds(time, where["time"])
         entries: list[Entry] = []
         for event in events:

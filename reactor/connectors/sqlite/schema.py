@@ -61,8 +61,9 @@ def connect(path: str) -> sqlite3.Connection:
         # Nothing is acknowledged before it is on the disk; in WAL mode NORMAL may lose the last commits.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cache_size = -16384")
-        if not _ours(db, path):
-            _patiently(db, "PRAGMA journal_mode = WAL")
+        there = _ours(db, path)
+        _patiently(db, "PRAGMA journal_mode = WAL")
+        if not there:
             _create(db, path)
     except BaseException:
         db.close()
