@@ -82,6 +82,14 @@ class EmailSent(Struct, frozen=True, kw_only=True):
     message_id: str
 
 
+class Refusal(Struct, frozen=True, kw_only=True):
+    """A server outside has decided against an order, for good: what stands in a dead letter."""
+
+    invoice: str
+    reason: str
+    amount: Decimal | None = None
+
+
 class Payment(Struct, frozen=True, kw_only=True):
     """The order is paid. ``reference`` is the gateway's, None where there was nothing to pay."""
 

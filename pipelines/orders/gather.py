@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,17 +17,10 @@ from pipelines.orders.events import (
     StockAdjusted,
     total,
 )
-from pipelines.orders.rows import CONTENT, Row
+from pipelines.orders.rows import CONTENT, End, Row
 
 HELD_ROWS = 50_000
 """Rows of open invoices in memory; what is more goes to a temporary file."""
-
-
-class End(NamedTuple):
-    """Follows the last row: what is open now is complete."""
-
-
-END: Final = End()
 
 
 class Invoice(NamedTuple):
@@ -49,16 +42,19 @@ class Gather:
         self._held_rows = held_rows
         self._held = 0
         self._open: dict[str, list[Row]] = {}
-        self._next = next(last_lines, None)
+        self._next: tuple[int, str] | None = None
+        self._begun = False
         self._spill: _Spill | None = None
 
     def add(self, rows: Sequence[Row | End]) -> list[Invoice]:
         complete: list[Invoice] = []
+        if not self._begun:
+            self._begun = True
+            self._next = next(self._last_lines, None)
         for row in rows:
             if isinstance(row, End):
                 self._close(None, complete)
                 continue
-            # An invoice may end in a row that was rejected: whatever ends before this line is complete.
             self._close(row.line, complete)
             opened = self._open.get(row.invoice)
             if opened is None:

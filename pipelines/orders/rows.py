@@ -36,7 +36,7 @@ LINES_OF_A_RECORD = 20
 CONTENT = 500
 
 _QUANTITY = re.compile(r"-?[0-9]{1,9}")
-_PRICE = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?")
+_PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6})?")
 _CUSTOMER = re.compile(r"([0-9]{1,18})(\.0)?")
 
 
@@ -61,6 +61,10 @@ class Row(NamedTuple):
     customer_id: str | None
     country: str
     item: Line
+
+
+class End(NamedTuple):
+    """Follows the last row: what is open now is complete. A drain that stops the reading doesn't send it."""
 
 
 # The file ---------------------------------------------------------------------------------------------------
@@ -100,7 +104,8 @@ def fingerprint(path: Path) -> str:
     number = 0
     with opened(path) as file:
         try:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 digest.update(line)
                 if not line.isascii():
                     line.decode("utf-8")
@@ -217,8 +222,10 @@ class BadRow(ValueError):
     """A cell isn't what its column says."""
 
 
-def check(raw: Raw) -> Row | Rejected:
+def check(raw: Raw | End) -> Row | End | Rejected:
     """Return the row, or why it isn't one."""
+    if isinstance(raw, End):
+        return raw
     line, cells, fault = raw
     if fault is None:
         invoice, code, description, quantity, time, price, customer, country = cells

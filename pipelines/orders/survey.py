@@ -12,15 +12,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from pipelines.orders.rows import BadFile, fingerprint, records
+from pipelines.orders.rows import BadFile, Row, check, fingerprint, records
 
 _PAGE = 5000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS file (
-    path TEXT NOT NULL, digest TEXT NOT NULL, rows INTEGER NOT NULL, invoices INTEGER NOT NULL,
-    published INTEGER NOT NULL DEFAULT 0
+    path TEXT NOT NULL, digest TEXT NOT NULL, rows INTEGER NOT NULL, broken INTEGER NOT NULL,
+    invoices INTEGER NOT NULL, amount TEXT NOT NULL, published INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS invoices (number TEXT PRIMARY KEY, last_line INTEGER NOT NULL) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS by_last_line ON invoices (last_line);
@@ -34,7 +35,13 @@ class Survey:
     path: str
     digest: str
     rows: int
+    """After the header."""
+    broken: int
+    """Rows that can't be read."""
     invoices: int
+    """With at least one row that can."""
+    amount: Decimal
+    """What all rows sum up to: a control total, counted apart from the events."""
     published: bool
 
 
@@ -50,8 +57,13 @@ def known(database: Path) -> Survey | None:
     if not database.exists():
         return None
     with closing(connect(database)) as db:
-        row = db.execute("SELECT path, digest, rows, invoices, published FROM file").fetchone()
-    return None if row is None else Survey(*row[:4], published=bool(row[4]))
+        row = db.execute(
+            "SELECT path, digest, rows, broken, invoices, amount, published FROM file"
+        ).fetchone()
+    if row is None:
+        return None
+    path, digest, rows, broken, invoices, amount, published = row
+    return Survey(path, digest, rows, broken, invoices, Decimal(amount), bool(published))
 
 
 def survey(path: Path, database: Path) -> Survey:
@@ -69,23 +81,27 @@ def survey(path: Path, database: Path) -> Survey:
             )
         return before
     last_lines: dict[str, int] = {}
-    rows = 0
+    rows = broken = 0
+    amount = Decimal(0)
     with closing(connect(database)) as db:
         db.execute("BEGIN IMMEDIATE")
-        invoice = ""
-        for rows, raw in enumerate(records(path), 1):
-            if raw.fault is None:
-                number = raw.cells[0].strip()
-                if number != invoice:
-                    invoice = number
-                    if len(last_lines) >= _PAGE:
-                        _note(db, last_lines)
-                last_lines[invoice] = raw.line
+        for row in map(check, records(path)):
+            rows += 1
+            if isinstance(row, Row):
+                if row.invoice not in last_lines and len(last_lines) >= _PAGE:
+                    _note(db, last_lines)
+                last_lines[row.invoice] = row.line
+                amount += row.item.amount
+            else:
+                broken += 1
         _note(db, last_lines)
         (invoices,) = db.execute("SELECT count(*) FROM invoices").fetchone()
-        db.execute("INSERT INTO file VALUES (?, ?, ?, ?, 0)", (str(path), digest, rows, invoices))
+        db.execute(
+            "INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (str(path), digest, rows, broken, invoices, str(amount)),
+        )
         db.execute("COMMIT")
-    return Survey(str(path), digest, rows, invoices, published=False)
+    return Survey(str(path), digest, rows, broken, invoices, amount, published=False)
 
 
 def _note(db: sqlite3.Connection, last_lines: dict[str, int]) -> None:

@@ -1,0 +1,83 @@
+"""HOME: the folder in which everything stands that outlives a process."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.orders.events import (
+    EmailSent,
+    OrderCancelled,
+    OrderCompleted,
+    Payment,
+    Rejected,
+    StockAdjusted,
+)
+from pipelines.orders.survey import Survey, known
+from reactor import StoredLetter, Topic, topic
+
+OrderTopic = Topic[OrderCompleted | OrderCancelled | StockAdjusted]
+
+
+class HomeInUse(Exception):
+    """Another process runs the same part on the same HOME."""
+
+
+class Home:
+    """Names what is in the folder; making one creates the folder. The package's docstring explains it."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.source = path / "source.db"
+        self.stock = path / "stock.db"
+        self.audit = path / "audit.jsonl"
+        self.gateway = path / "gateway.db"
+        self.mail = path / "mail.db"
+
+    def _url(self, name: str) -> str:
+        return f"sqlite:{self.path.absolute()}/shop.db/{name}"
+
+    def orders(self) -> OrderTopic:
+        return topic(self._url("orders"), OrderCompleted, OrderCancelled, StockAdjusted)
+
+    def rejected(self) -> Topic[Rejected]:
+        return topic(self._url("orders.dead"), Rejected)
+
+    def emails(self) -> Topic[EmailSent]:
+        return topic(self._url("emails"), EmailSent)
+
+    def payments(self) -> Topic[Payment]:
+        return topic(self._url("payments"), Payment)
+
+    def dead_letters(self, name: str) -> Topic[StoredLetter]:
+        """Return a topic of dead letters: ``emails.dead`` or ``payments.dead``."""
+        return topic(self._url(name), StoredLetter)
+
+    def survey(self) -> Survey | None:
+        """Return what is known of the orders file; this reads a file and blocks."""
+        return known(self.source)
+
+    @contextmanager
+    def alone(self, *parts: str) -> Generator[None, None, None]:
+        """Hold the lock of each part; the system lets go of it even when the process is killed.
+
+        Raises HomeInUse where another process holds one.
+        """
+        files = []
+        try:
+            for part in parts:
+                file = (self.path / f"{part}.lock").open("a")
+                files.append(file)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise HomeInUse(
+                        f"{self.path}: another process runs {part} here; end it, or choose another --home"
+                    ) from None
+            yield
+        finally:
+            for file in files:
+                file.close()

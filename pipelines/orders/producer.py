@@ -1,0 +1,65 @@
+"""The producer: from the orders file to the topic ``orders``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeGuard
+
+from anyio import to_thread
+
+from pipelines.orders.events import (
+    OrderEvent,
+    Rejected,
+    customer_or_invoice,
+    happened_at,
+    invoice_of,
+)
+from pipelines.orders.gather import Gather, classify
+from pipelines.orders.home import Home
+from pipelines.orders.rows import End, Raw, Row, check, records
+from pipelines.orders.survey import last_lines
+from reactor import Pipeline, Record, Source, Stream
+
+ROWS = 1000
+"""How many rows are gathered at a time, on a thread."""
+
+
+class OrderRows(Source[Raw | End]):
+    """The records of the orders file, read off the loop.
+
+    ``files.csv`` would give dicts without their line, and takes a quote that is never closed to the end of
+    the file: here the survey and the reading have to agree on every line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+        self._records: Iterator[Raw | End] = iter(())
+
+    async def open(self) -> None:
+        self._records = chain(records(self._path), [End()])
+
+    async def read(self, limit: int) -> Sequence[Record[Raw | End]] | None:
+        return await to_thread.run_sync(self._read, limit) or None
+
+    def _read(self, limit: int) -> Sequence[Record[Raw | End]]:
+        return [Record(raw) for raw in islice(self._records, limit)]
+
+
+def producer(home: Home, path: Path) -> Pipeline:
+    """Publish every invoice of the surveyed file, and what is none as Rejected; again changes nothing."""
+    gather = Gather(last_lines(home.source))
+    bad_rows, rows = Stream(OrderRows(path)).map(check, name="check").split(_rejected)
+    invoices = rows.batch(ROWS).flat_map(gather.add, threads=1, name="gather")
+    bad_invoices, events = invoices.map(classify, name="classify").split(_rejected)
+    return Pipeline(
+        "producer",
+        events.to(home.orders(), key=customer_or_invoice, time=happened_at, id=invoice_of),
+        bad_rows.merge(bad_invoices).to(home.rejected(), id=lambda rejected: rejected.id),
+    )
+
+
+def _rejected(what: Row | End | OrderEvent | Rejected) -> TypeGuard[Rejected]:
+    return isinstance(what, Rejected)
