@@ -1,0 +1,29 @@
+"""A record: an event as it came from a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+import msgspec
+
+T_co = TypeVar("T_co", covariant=True)
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class Record(msgspec.Struct, Generic[T_co], frozen=True):
+    """An event as it came from a source.
+
+    ``time`` is integer microseconds since the epoch, ``position`` whatever the source's
+    ``seek`` takes to read this record again (for logs: an offset). ``raw`` holds the bytes
+    before decoding where the source had any, so that a dead letter can keep them.
+    """
+
+    value: T_co
+    key: str | None = None
+    headers: Mapping[str, str] = NO_HEADERS
+    time: int | None = None
+    position: int | None = None
+    topic: str | None = None
+    raw: bytes | None = None

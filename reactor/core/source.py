@@ -1,0 +1,55 @@
+"""What a source has to do, and when it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from reactor.core.record import Record
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Generic[T_co]):
+    """Where events come from. Subclass it and override what applies; the defaults do nothing.
+
+    All calls but ``commit`` come from one task, the source's stage: ``open`` once, before
+    anything else; then ``read`` again and again; ``close`` exactly once, shielded from
+    cancellation, also when ``open`` failed. ``commit`` comes from the run's coordinator and may
+    overlap a ``read`` that waits.
+    """
+
+    replay: ClassVar[bool] = False
+    """True for a source with positions: what wasn't committed is read again by the next run."""
+
+    name: str = ""
+    """How errors, metrics and ``explain()`` call it."""
+
+    identity: str | None = None
+    """Two sources of one pipeline with the same identity are refused (the same group, twice)."""
+
+    reject: Callable[[Record[Any], Exception], None] | None = None
+    """Set before ``open`` where the pipeline has ``dead_letters=``: takes a record that can't be read."""
+
+    async def open(self) -> None:
+        """Connect, and go to the last committed position."""
+
+    async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
+        """Return 1 to ``limit`` records, waiting until there is at least one; None at the end.
+
+        It may be cancelled while it waits (a drain does that), and must then have consumed nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.read")
+
+    def position(self) -> int | None:
+        """The position after the last record that ``read`` returned; no I/O."""
+        return None
+
+    async def seek(self, position: int) -> None:
+        """Make the next ``read`` begin at ``position``; called after ``open`` and before a read."""
+
+    async def commit(self, position: int) -> None:
+        """Everything before ``position`` has left every sink: save that durably."""
+
+    async def close(self) -> None:
+        """Let go of everything; called exactly once."""

@@ -1,0 +1,144 @@
+"""Positions: what has left every sink is committed at the sources, by barriers that flow among the events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from reactor.engine.elements import Barrier
+
+if TYPE_CHECKING:
+    from reactor.engine.reading import SourceStage
+
+
+class Reached(Protocol):
+    """An end of the graph, and the numbers of the sources whose events reach it."""
+
+    sources: frozenset[int]
+
+
+SPACING = 0.05
+"""Seconds between two barriers at least, where a source has fallen idle."""
+
+
+class Coordinator:
+    """Sends barriers from the sources, one in flight, and commits positions when all ends have seen it."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.sources: dict[int, SourceStage] = {}
+        self.ends: dict[Reached, int] = {}
+        """Each end and the last barrier that has reached it."""
+        self._completed: dict[Reached, Mapping[int, int | None]] = {}
+        self._number = 0
+        self._positions: dict[int, dict[int, int]] = {0: {}}
+        """For the last barriers: the positions of the sources when it was sent."""
+        self._committed: dict[int, int] = {}
+        self._asked = anyio.Event()
+        self._urgent = anyio.Event()
+        self._passed = anyio.Event()
+
+    def ask(self, *, urgent: bool = False) -> None:
+        """A source has fallen idle: what it has given should be committed soon, or at once."""
+        self._asked.set()
+        if urgent:
+            self._urgent.set()
+
+    async def run(self) -> None:
+        """Send barriers until cancelled."""
+        while True:
+            await self._pause()
+            self._asked, self._urgent = anyio.Event(), anyio.Event()
+            if not self._moved():
+                continue
+            self._passed = anyio.Event()
+            self._number += 1
+            self._positions[self._number] = {}
+            for number, stage in self.sources.items():
+                stage.barrier(Barrier(self._number), number)
+            await self._wait()
+            await self.commit()
+
+    async def _pause(self) -> None:
+        began = anyio.current_time()
+        with anyio.move_on_after(self.interval):
+            await self._asked.wait()
+        rest = began + min(SPACING, self.interval) - anyio.current_time()
+        if rest > 0 and not self._urgent.is_set():
+            with anyio.move_on_after(rest):
+                await self._urgent.wait()
+
+    def _moved(self) -> bool:
+        return any(
+            stage.position is not None and stage.position != self._committed.get(number)
+            for number, stage in self.sources.items()
+        )
+
+    async def _wait(self) -> None:
+        while not self._all_passed():
+            passed = self._passed
+            await passed.wait()
+            self._passed = anyio.Event()
+
+    def _all_passed(self) -> bool:
+        number = self._number
+        sent = all(
+            n in self._positions[number] or stage.over for n, stage in self.sources.items() if stage.started
+        )
+        return sent and all(seen >= number or end in self._completed for end, seen in self.ends.items())
+
+    # What the stages tell:
+
+    def sent(self, barrier: Barrier, source: int, position: int | None) -> None:
+        """The barrier stands behind this position in the source's output."""
+        if position is not None:
+            self._positions[barrier.number][source] = position
+        self._passed.set()
+
+    def acknowledge(self, end: Reached, number: int) -> None:
+        """The barrier has reached this end, and all before it is stored."""
+        self.ends[end] = max(self.ends[end], number)
+        self._passed.set()
+
+    def complete(self, end: Reached, limits: Mapping[int, int | None]) -> None:
+        """This end will get no more events."""
+        self._completed[end] = limits
+        self._passed.set()
+
+    # What may be committed:
+
+    def _handled(self, source: int) -> int | None:
+        """The position before which everything has left every end that this source reaches."""
+        stage = self.sources[source]
+        ends = [end for end in self.ends if source in end.sources]
+        cuts: list[int] = []
+        upto: list[int] = []
+        for end in ends:
+            limits = self._completed.get(end)
+            limit = limits.get(source, "all") if limits is not None else None
+            if limit == "all":
+                if stage.position is not None:
+                    upto.append(stage.position)
+            elif isinstance(limit, int):
+                cuts.append(limit)
+            else:
+                upto.append(self._positions.get(self.ends[end], {}).get(source, -1))
+        if upto:
+            return min(upto) if min(upto) >= 0 else None
+        return max(cuts) if cuts else None
+
+    async def commit(self) -> None:
+        """Commit at each source what may be."""
+        for number, stage in self.sources.items():
+            position = self._handled(number)
+            if position is not None and position > self._committed.get(number, -1):
+                await stage.source.commit(position)
+                self._committed[number] = position
+        # A barrier that an end hasn't passed isn't looked up any more once all have passed a later one.
+        oldest = min((seen for end, seen in self.ends.items() if end not in self._completed), default=None)
+        if oldest is not None:
+            waiting = {seen for seen in self.ends.values()}
+            for number in [n for n in self._positions if n < oldest and n not in waiting]:
+                del self._positions[number]

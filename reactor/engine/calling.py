@@ -1,0 +1,491 @@
+"""The stage that awaits a function for each event, several at a time: a pool of workers, no task per event.
+
+The workers draw from one iterator over the present chunk. In the order of the input, a result whose turn it
+isn't waits together with its worker, so that in flight and waiting for their turn are never more than
+``concurrency``. One watchdog looks after all timeouts.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import anyio.to_process
+import anyio.to_thread
+
+from reactor.core import OperatorTimeout
+from reactor.engine.channel import Parker
+from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
+from reactor.engine.fuse import Abort
+from reactor.engine.stage import SLICE, Stage, noted
+from reactor.operators import SKIP, Call, Misused
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+    from reactor.engine.plan import StagePlan
+
+Async = Callable[[Any], Awaitable[Any]]
+
+
+class _Task:
+    """One event in a worker's hands."""
+
+    __slots__ = ("calls", "epoch", "key", "origin", "result", "seq", "value")
+
+    def __init__(self, seq: int, epoch: int, value: Any, origin: Any) -> None:
+        self.seq = seq
+        self.epoch = epoch
+        self.value = value
+        self.origin = origin
+        self.calls = 0
+        self.key: Any = None
+        self.result: Any = None
+
+
+class _Worker:
+    """What the watchdog sees of a worker."""
+
+    __slots__ = ("done", "parker", "scope", "since", "task")
+
+    def __init__(self, parker: Parker) -> None:
+        self.parker = parker
+        self.scope: anyio.CancelScope | None = None
+        self.since: float | None = None
+        self.task: _Task | None = None
+        self.done = False
+
+
+class CallStage(Stage):
+    """Calls the function of a Call operator for each event of its channel."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        op = plan.head.op
+        assert isinstance(op, Call)
+        self.op = op
+        self.label = run.graph.labels()[plan.head]
+        self._give_up = self.handler_of(self.label, op, len(self.nodes))
+        self._call: Async = _asynchronous(op, self._checked)
+        self._limit = max(op.concurrency, 16)
+        self._origins = "origin" in plan.given
+        self._out: list[Any] = []
+        self._out_origins: list[Any] = []
+        self._items: Iterator[Any] = iter(())
+        self._exhausted = True
+        self._seq = 0
+        """How many events have been drawn."""
+        self._turn = 0
+        """How many are done; in the order of the input, also the number of the next to be emitted."""
+        self._epoch = 0
+        self._before: deque[list[Any]] = deque()
+        """Marks that wait: [mark, the number of the event behind it, epoch, how many before it aren't done]."""
+        self._waiting: dict[int, tuple[_Task, _Worker]] = {}
+        self._keys: dict[Any, deque[_Task]] = {}
+        self._sleepers: list[_Worker] = []
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._waking = False
+        self._main_waits = False
+        self._failure: BaseException | None = None
+
+    # The stage's own task -----------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        try:
+            async with anyio.create_task_group() as self._group:
+                if self.op.timeout is not None:
+                    self._group.start_soon(self._watch, self.op.timeout)
+                end = await self._serve()
+                self._group.cancel_scope.cancel()
+        finally:
+            self._workers.clear()
+        await self.end(end)
+
+    async def _serve(self) -> End:
+        (channel,) = self.inputs
+        end: End | None = None
+        while True:
+            if self._out and not await self._emit_ready():
+                channel.leave()
+                return End()
+            if self.letters:
+                await self.write_letters()
+            self._pass_marks()
+            if self._failure is not None:
+                self._raise_failure()
+            if end is not None:
+                if self._turn == self._seq and self._exhausted:
+                    return end
+            elif self._exhausted:
+                item = channel.take_now(self._limit)
+                if type(item) is Chunk:
+                    await self._feed(item)
+                    continue
+                if type(item) is End:
+                    end = item
+                    continue
+                if item is not None:
+                    self._hold(item)
+                    continue
+                channel.reader = self.parker
+            idle = self._turn == self._seq and self._exhausted
+            began = perf_counter()
+            self._main_waits = True
+            try:
+                await self.parker.park(f"events from {channel.source}" if idle else "")
+            finally:
+                self._main_waits = False
+                channel.reader = None
+            if idle:
+                channel.idle += perf_counter() - began
+
+    async def _emit_ready(self) -> bool:
+        out, self._out = self._out, []
+        origins, self._out_origins = self._out_origins, []
+        self.events_in -= len(out)  # emit counts what goes into the chain; events in are those drawn
+        return await self.emit(Chunk(out, (origins,)) if self._origins else Chunk(out))
+
+    async def _feed(self, chunk: Chunk) -> None:
+        n = len(chunk.values)
+        self.events_in += n
+        began = perf_counter()
+        if self._origins:
+            self._items = iter(zip(chunk.values, chunk.columns[0], strict=True))
+        else:
+            self._items = iter(chunk.values)
+        self._exhausted = False
+        self._wake_one()
+        # The workers run now. One that doesn't wait goes through the whole chunk before this comes back.
+        await anyio.lowlevel.checkpoint()
+        took = perf_counter() - began
+        if took > SLICE:
+            self._limit = max(1, int(n * SLICE / took))
+        elif n >= self._limit and took < SLICE / 2:
+            self._limit = min(self._limit * 2, max(self.run.graph.chunk, 1))
+
+    def _hold(self, mark: Mark) -> None:
+        older = sum(entry[3] for entry in self._before)
+        self._before.append([mark, self._seq, self._epoch, self._seq - self._turn - older])
+        self._epoch += 1
+
+    def _pass_marks(self) -> None:
+        ordered = self.op.order == "input"
+        while self._before:
+            mark, seq, _, missing = self._before[0]
+            if (self._turn < seq) if ordered else missing:
+                return
+            self._before.popleft()
+            assert isinstance(mark, Barrier | Watermark)
+            self.mark(mark)
+
+    def _raise_failure(self) -> None:
+        failure = self._failure
+        if isinstance(failure, Abort):
+            raise noted(failure.error, self.run.graph.name, self.label, failure.value)
+        assert failure is not None
+        raise failure
+
+    async def _watch(self, timeout: float) -> None:
+        while True:
+            now = anyio.current_time()
+            nearest = now + timeout
+            for worker in self._workers:
+                if worker.since is None or worker.scope is None or worker.scope.cancel_called:
+                    continue
+                if worker.since + timeout <= now:
+                    worker.scope.cancel()
+                else:
+                    nearest = min(nearest, worker.since + timeout)
+            await anyio.sleep_until(nearest)
+
+    # The workers --------------------------------------------------------------------------------------------
+
+    def _wake_one(self) -> None:
+        if self._idle:
+            self._waking = True
+            self._idle.pop().parker.wake()
+        elif len(self._workers) < self.op.concurrency:
+            self._waking = True
+            worker = _Worker(Parker(self.run.census))
+            self._workers.append(worker)
+            self._group.start_soon(self._work, worker, name=f"{self.name}, worker {len(self._workers)}")
+
+    def _wake_main(self) -> None:
+        if self._main_waits:
+            self._main_waits = False
+            self.parker.wake()
+
+    async def _work(self, worker: _Worker) -> None:
+        self._waking = False
+        try:
+            if self.op.timeout is None and self.op.retry is None and not self._origins:
+                if self.op.order != "key" and self.op.emit in ("result", "none"):
+                    return await self._work_fast(worker)
+            while True:
+                with anyio.CancelScope() as worker.scope:
+                    await self._work_watched(worker)
+                # Cancelled by the watchdog. A cancellation from outside goes through, and never comes here.
+                await self._timed_out(worker)
+        except Abort as abort:
+            self._fail(abort)
+
+    def _fail(self, failure: BaseException) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._wake_main()
+
+    async def _rest(self, worker: _Worker) -> None:
+        """There is nothing to draw: sleep until there is."""
+        self._exhausted = True
+        self._wake_main()
+        self._idle.append(worker)
+        await worker.parker.park()
+        self._waking = False
+
+    async def _work_fast(self, worker: _Worker) -> None:
+        """Without timeout, retry, keys and columns: nothing but the call and the turn."""
+        ordered, silent = self.op.order == "input", self.op.emit == "none"
+        while True:
+            for value in self._items:
+                seq = self._seq
+                self._seq = seq + 1
+                epoch = self._epoch
+                if not self._waking:
+                    self._wake_one()
+                try:
+                    result = await self._call(value)
+                except Exception as error:
+                    result = self._give_up(value, None, error)
+                    self._wake_main()
+                if ordered and seq != self._turn:
+                    task = _Task(seq, epoch, value, None)
+                    task.result = SKIP if silent else result
+                    self._waiting[seq] = (task, worker)
+                    await worker.parker.park()
+                    continue
+                if result is not SKIP and not silent:
+                    self._out.append(result)
+                self._turn += 1
+                if self._main_waits:
+                    self._wake_main()
+                if ordered:
+                    if self._waiting:
+                        self._advance()
+                elif epoch != self._epoch:
+                    self._older_done(epoch)
+            await self._rest(worker)
+
+    async def _work_watched(self, worker: _Worker) -> None:
+        """With everything."""
+        while True:
+            if worker.task is None:
+                for item in self._items:
+                    value, origin = item if self._origins else (item, None)
+                    task = worker.task = _Task(self._seq, self._epoch, value, origin)
+                    self._seq += 1
+                    break
+                else:
+                    await self._rest(worker)
+                    continue
+                if not self._waking:
+                    self._wake_one()
+                if self.op.order == "key" and not await self._key_is_free(worker, task):
+                    continue
+            await self._attempt(worker, worker.task)
+            await self._completed(worker, worker.task)
+
+    async def _attempt(self, worker: _Worker, task: _Task) -> None:
+        """Call until it succeeds or is given up; the result is in the task."""
+        worker.done = False
+        while True:
+            task.calls += 1
+            worker.since = anyio.current_time()
+            try:
+                task.result = await self._call(task.value)
+            except Exception as error:
+                worker.since = None
+                delay = self._delay(task, error)
+            else:
+                worker.since = None
+                delay = None
+            worker.done = delay is None
+            if worker.scope is not None and worker.scope.cancel_called:
+                await anyio.lowlevel.checkpoint()  # leave the scope: it is of no use any more
+            if delay is None:
+                return
+            await anyio.sleep(delay)
+
+    def _delay(self, task: _Task, error: Exception) -> float | None:
+        """Seconds until the next call; None when there is none, and the task has its last result."""
+        retry = self.op.retry
+        delay = retry.delay(task.calls, error) if retry is not None else None
+        if delay is None:
+            task.result = self._give_up(task.value, task.origin, error, task.calls)
+            self._wake_main()
+        else:
+            self.counts[f"{self.label}: retried"] += 1
+        return delay
+
+    async def _timed_out(self, worker: _Worker) -> None:
+        task = worker.task
+        worker.since = None
+        worker.scope = None
+        if task is None:
+            return
+        if not worker.done:
+            seconds = self.op.timeout
+            error = OperatorTimeout(f"{self.label}: no result within {seconds:g} s (timeout=)")
+            delay = self._delay(task, error)
+            if delay is not None:
+                await anyio.sleep(delay)
+                return
+        worker.done = False
+        await self._completed(worker, task)
+
+    async def _key_is_free(self, worker: _Worker, task: _Task) -> bool:
+        """Claim the event's key; or leave the event to the worker that has it, and sleep in its place."""
+        assert self.op.key is not None
+        try:
+            task.key = self.op.key(task.value)
+            hash(task.key)
+        except Exception as error:
+            task.result = self._give_up(task.value, task.origin, error)
+            task.key = object()
+            self._keys[task.key] = deque()
+            await self._completed(worker, task)
+            return False
+        queue = self._keys.get(task.key)
+        if queue is None:
+            self._keys[task.key] = deque()
+            return True
+        queue.append(task)
+        worker.task = None
+        self._sleepers.append(worker)
+        await worker.parker.park()
+        return False
+
+    async def _completed(self, worker: _Worker, task: _Task) -> None:
+        worker.task = None
+        order = self.op.order
+        if order == "input" and task.seq != self._turn:
+            self._waiting[task.seq] = (task, worker)
+            await worker.parker.park()
+            return
+        self._give(task)
+        if order == "input":
+            if self._waiting:
+                self._advance()
+            return
+        if task.epoch != self._epoch:
+            self._older_done(task.epoch)
+        if order == "key":
+            self._next_of(worker, task.key)
+
+    def _next_of(self, worker: _Worker, key: Any) -> None:
+        queue = self._keys[key]
+        if not queue:
+            del self._keys[key]
+            return
+        worker.task = queue.popleft()
+        # The event is in our hands now: one of those who sleep for such events may draw again.
+        self._sleepers.pop().parker.wake()
+
+    def _give(self, task: _Task) -> None:
+        """The result goes out, and the event counts as done."""
+        result, emit = task.result, self.op.emit
+        if result is not SKIP:
+            if emit == "items":
+                self._give_items(task, result)
+            elif emit == "result" or emit == "input" or (emit == "input_if" and result):
+                self._out.append(result if emit == "result" else task.value)
+                if self._origins:
+                    self._out_origins.append(task.origin)
+        self._turn += 1
+        self._wake_main()
+
+    def _give_items(self, task: _Task, items: Any) -> None:
+        n = len(self._out)
+        try:
+            if isinstance(items, str | bytes):
+                raise TypeError(f"{self.label}: returned a {type(items).__name__}; wrap it in a list")
+            self._out.extend(items)
+        except Exception as error:
+            self._give_up(task.value, task.origin, error)
+        if self._origins:
+            self._out_origins.extend([task.origin] * (len(self._out) - n))
+
+    def _advance(self) -> None:
+        """Emit the results that have waited for this turn."""
+        while (found := self._waiting.pop(self._turn, None)) is not None:
+            task, worker = found
+            self._give(task)
+            worker.parker.wake()
+
+    def _older_done(self, epoch: int) -> None:
+        for entry in self._before:
+            if entry[2] == epoch:
+                entry[3] -= 1
+                if not entry[3]:
+                    self._wake_main()
+
+    def _checked(self, fn: Callable[[Any], Any], value: Any) -> Awaitable[Any]:
+        """The first call: is there something to await?"""
+        result = fn(value)
+        if not inspect.isawaitable(result):
+            raise Misused(
+                f"{self.label}: the function returned a {type(result).__name__}, which can't be awaited; drop "
+                "concurrency=, or pass threads= or processes= for a sync function"
+            )
+        self._call = fn
+        return result
+
+    @property
+    def in_flight(self) -> int:
+        return super().in_flight + (self._seq - self._turn) + len(self._out)
+
+
+def _asynchronous(op: Call, checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]]) -> Async:
+    fn: Callable[[Any], Any] = op.fn
+    if op.star:
+
+        def starred(values: Any) -> Any:
+            return op.fn(*values)
+
+        fn = starred
+        if op.where == "process":
+            fn = functools.partial(_starred, op.fn)
+    if op.where == "inline":
+
+        async def inline(value: Any) -> Any:
+            return fn(value)
+
+        return inline
+    if op.where == "thread":
+        limiter = anyio.CapacityLimiter(op.concurrency)
+        abandon = op.timeout is not None
+
+        async def thread(value: Any) -> Any:
+            return await anyio.to_thread.run_sync(fn, value, limiter=limiter, abandon_on_cancel=abandon)
+
+        return thread
+    if op.where == "process":
+        processes = anyio.CapacityLimiter(op.concurrency)
+
+        async def process(value: Any) -> Any:
+            return await anyio.to_process.run_sync(fn, value, cancellable=True, limiter=processes)
+
+        return process
+    if inspect.iscoroutinefunction(fn):
+        return fn
+    return lambda value: checked(fn, value)
+
+
+def _starred(fn: Callable[..., Any], values: Any) -> Any:
+    return fn(*values)

@@ -1,0 +1,125 @@
+"""The stage of a sink that is an object: it writes what waits, one write at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from reactor.core import OperatorTimeout, Sink
+from reactor.delivery import Fail
+from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.fuse import Abort
+from reactor.engine.stage import Stage, noted
+from reactor.operators import SinkEnd
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+    from reactor.engine.plan import StagePlan
+
+
+class SinkStage(Stage):
+    """Writes chunks to a Sink, flushes it at every barrier and at the end."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        op = plan.head.op
+        assert isinstance(op, SinkEnd)
+        self.op = op
+        self.sink: Sink[Any] = op.sink
+        self._label = run.graph.labels()[plan.head]
+        self._give_up = self.handler_of(self._label, op, 0)
+        self._opened = False
+
+    async def open(self) -> None:
+        self._opened = True
+        try:
+            await self.sink.open()
+        except Exception as error:
+            raise self._noted(error) from error.__cause__
+
+    async def close(self) -> None:
+        if self._opened:
+            self._opened = False
+            await self.sink.close()
+
+    async def work(self) -> None:
+        (channel,) = self.inputs
+        most = self.run.graph.chunk
+        while True:
+            item = channel.take_now(most)
+            if item is None:
+                item = await channel.take(self.parker, most)
+            if type(item) is Chunk:
+                n = len(item.values)
+                self.events_in += n
+                self.working_on = n
+                await self._write(item)
+                self.working_on = 0
+                if self.letters:
+                    await self.write_letters()
+                await anyio.lowlevel.checkpoint()
+            elif type(item) is End:
+                await self._flush()
+                return await self.end(item)
+            else:
+                if type(item) is Barrier:
+                    await self._flush()
+                self.mark(item)
+
+    async def _write(self, chunk: Chunk) -> None:
+        """Write it; what is refused is written again in halves, until the bad event stands alone."""
+        error, calls = await self._attempt(list(chunk.values))
+        if error is None:
+            return
+        n = len(chunk.values)
+        if isinstance(self.op.on_error, Fail):
+            first = chunk.values[0]
+            raise noted(error, self.run.graph.name, self._label, first if n == 1 else chunk.values)
+        if n > 1:
+            await self._write(chunk.part(0, n // 2))
+            await self._write(chunk.part(n // 2, n))
+            return
+        origin = chunk.columns[0][0] if chunk.columns else None
+        try:
+            self._give_up(chunk.values[0], origin, error, calls)
+        except Abort as abort:
+            raise self.failed(abort, self._label) from None
+
+    async def _attempt(self, events: Sequence[Any]) -> tuple[Exception | None, int]:
+        calls = 0
+        began = anyio.current_time()
+        try:
+            while True:
+                calls += 1
+                try:
+                    await self._once(events)
+                    return None, calls
+                except Exception as error:
+                    delay = self.op.retry.delay(calls, error) if self.op.retry is not None else None
+                    if delay is None:
+                        return error, calls
+                self.counts[f"{self._label}: retried"] += 1
+                await anyio.sleep(delay)
+        finally:
+            self.busy += anyio.current_time() - began
+
+    async def _once(self, events: Sequence[Any]) -> None:
+        timeout = self.op.timeout
+        if timeout is None:
+            return await self.sink.write(events)
+        with anyio.move_on_after(timeout) as scope:
+            return await self.sink.write(events)
+        if scope.cancelled_caught:
+            raise OperatorTimeout(f"{self._label}: the write took more than {timeout:g} s (timeout=)")
+
+    async def _flush(self) -> None:
+        try:
+            await self.sink.flush()
+        except Exception as error:
+            raise self._noted(error) from error.__cause__
+
+    def _noted(self, error: Exception) -> Exception:
+        return noted(error, self.run.graph.name, self._label)

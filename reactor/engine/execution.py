@@ -1,0 +1,320 @@
+"""One run: opens everything, runs each stage in a task of one group, ends in one way, closes everything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+
+from reactor.core import Cancelled, Deadlock, DrainTimeout
+from reactor.engine.barriers import Coordinator
+from reactor.engine.channel import Census, Channel, Outlet
+from reactor.engine.kinds import stage_for
+from reactor.engine.letters import Letterbox
+from reactor.engine.metrics import Metrics
+from reactor.engine.plan import plan
+from reactor.engine.reading import FeedStage, RecordStage, SourceStage
+from reactor.engine.stage import Stage
+from reactor.graph import Graph, Node
+
+State = Literal["ready", "running", "draining", "complete", "failed", "cancelled"]
+
+log = logging.getLogger("reactor")
+
+
+class Reader:
+    """An end that is read by code outside of the run, through one channel."""
+
+    def __init__(self, capacity: int) -> None:
+        self.channel = Channel("the stream", "its reader", capacity)
+        self.channel.external = True
+        self.sources: frozenset[int] = frozenset()
+
+
+class Execution:
+    """Runs a graph once. All calls come from the event loop that runs it."""
+
+    def __init__(self, graph: Graph, reader: Reader | None = None) -> None:
+        self.graph = graph
+        self.state: State = "ready"
+        self.error: BaseException | None = None
+        self.census = Census()
+        self.census.stuck = self._stuck  # type: ignore[method-assign]
+        self.letterbox = Letterbox(graph.dead_letters)
+        self.coordinator = Coordinator(graph.interval)
+        self.stages: list[Stage] = []
+        self.done = anyio.Event()
+        self.opened = anyio.Event()
+        """Set once all sources and sinks of the first stages are open, or it has failed."""
+        self._failures: list[Exception] = []
+        self._scope = anyio.CancelScope()
+        self._settled = anyio.Event()
+        self._working = 0
+        self._opening = 0
+        self._abandoned = 0
+        self._began = self._ended = 0.0
+        self._build(reader)
+
+    # Building -----------------------------------------------------------------------------------------------
+
+    def _build(self, reader: Reader | None) -> None:
+        planned = plan(self.graph)
+        made = {stage: stage_for(stage, self) for stage in planned.stages}
+        self.stages = list(made.values())
+        self._sources = planned.sources
+        channels = {
+            channel: Channel(channel.source.name, channel.target.name, channel.capacity, channel.overflow)
+            for channel in planned.channels
+        }
+        for stage_plan, stage in made.items():
+            stage.inputs = tuple(channels[channel] for channel in stage_plan.inputs)
+            stage.outlets = tuple(
+                Outlet([channels[channel] for channel in outlet]) for outlet in stage_plan.outlets
+            )
+            if reader is not None and stage.outlets and not stage.outlets[0].channels:
+                stage.outlets = (Outlet([reader.channel]),)
+                reader.sources = stage.sources
+                self.coordinator.ends[reader] = 0
+        for stage in self.stages:
+            stage.connect()
+            if isinstance(stage, SourceStage):
+                if stage.plan.head in planned.sources:
+                    stage.number = planned.sources.index(stage.plan.head)
+                    self.coordinator.sources[stage.number] = stage
+            if not stage.outlets:
+                self.coordinator.ends[stage] = 0
+
+    def source_name(self, number: int) -> str:
+        """The name of the source with this number."""
+        return str(self._sources[number].op.describe())
+
+    def result(self, node: Node) -> Any:
+        """What the end ``node`` has come to."""
+        return next(stage for stage in self.stages if stage.plan.last is node).result()
+
+    # Running ------------------------------------------------------------------------------------------------
+
+    async def execute(self) -> None:
+        """Run to the end; raise what failed, with the run's state set."""
+        self.state = "running"
+        self._began = anyio.current_time()
+        self.census.alive = self._working = self._opening = len(self.stages)
+        try:
+            try:
+                with self._scope:
+                    await self.letterbox.open()
+                    async with anyio.create_task_group() as tasks:
+                        for stage in self.stages:
+                            tasks.start_soon(self._guard, stage, name=f"{self.graph.name}: {stage.name}")
+                        if self.coordinator.sources:
+                            await self._until_settled()
+            except Exception as error:
+                self._failed(error)
+            finally:
+                self._abandoned = sum(stage.in_flight for stage in self.stages)
+                with anyio.CancelScope(shield=True):
+                    try:
+                        await self.letterbox.close()
+                    except Exception as error:
+                        self._failed(error)
+        except BaseException:
+            self._over("cancelled", None)
+            raise
+        self._raise()
+
+    async def _until_settled(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._coordinate)
+            await self.done.wait()
+            tasks.cancel_scope.cancel()
+        try:
+            await self.coordinator.commit()
+        except Exception as error:
+            self._failed(error)
+        self._settled.set()
+
+    async def _coordinate(self) -> None:
+        try:
+            await self.coordinator.run()
+        except Exception as error:
+            self._failed(error)
+
+    async def _guard(self, stage: Stage) -> None:
+        try:
+            try:
+                await self._open(stage)
+                await stage.work()
+            finally:
+                self.census.leave()
+                self._working -= 1
+                if not self._working:
+                    self.done.set()
+            if isinstance(stage, RecordStage) and stage.number is not None:
+                await self._settled.wait()  # its last commit comes when all sinks are done
+        except Exception as error:
+            self._failed(error)
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await stage.close()
+                except Exception as error:
+                    self._failed(error)
+
+    async def _open(self, stage: Stage) -> None:
+        """No source reads before every sink is open."""
+        await stage.open()
+        self._opening -= 1
+        if not self._opening:
+            self.opened.set()
+        else:
+            await self.opened.wait()
+
+    def _failed(self, error: BaseException) -> None:
+        for one in _leaves(error):
+            if one not in self._failures:
+                self._failures.append(one)
+        self.opened.set()
+        self._scope.cancel()
+
+    def _raise(self) -> None:
+        where = f"pipeline {self.graph.name!r}"
+        if self._failures:
+            if len(self._failures) == 1:
+                error: Exception = self._failures[0]
+            else:
+                error = ExceptionGroup(f"{where}: {len(self._failures)} failures", self._failures)
+            self._over("cancelled" if isinstance(error, Cancelled) else "failed", error)
+            raise error
+        if self._cancelled is not None:
+            kind, why = self._cancelled
+            n = self._abandoned
+            error = kind(f"{where} {why}, {n} event{'' if n == 1 else 's'} in flight", n)
+            self._over("cancelled", error)
+            raise error
+        self._over("complete", None)
+
+    def _over(self, state: State, error: BaseException | None) -> None:
+        self._ended = anyio.current_time()
+        self.state = state
+        self.error = error
+        self.opened.set()
+        self.done.set()
+        for stage in self.stages:
+            if isinstance(stage, FeedStage):
+                stage.tell(error)
+
+    # How the stages stand to each other ---------------------------------------------------------------------
+
+    def before(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stage at the other end of each of its inputs."""
+        made = {each.plan: each for each in self.stages}
+        return tuple(made[channel.source] for channel in stage.plan.inputs)
+
+    def upstream(self, stage: Stage) -> list[Stage]:
+        """The stage and all that events reach it from."""
+        found, todo = [], [stage]
+        while todo:
+            at = todo.pop()
+            if at not in found:
+                found.append(at)
+                todo.extend(self.before(at))
+        return found
+
+    def only_reaches(self, stage: Stage, through: Stage) -> bool:
+        """True when every way on from ``stage`` passes ``through``."""
+        made = {each.plan: each for each in self.stages}
+        todo = [stage]
+        while todo:
+            at = todo.pop()
+            if at is through:
+                continue
+            after = [made[channel.target] for outlet in at.plan.outlets for channel in outlet]
+            if not after:
+                return False
+            todo.extend(after)
+        return True
+
+    # Ending it from outside ---------------------------------------------------------------------------------
+
+    _cancelled: tuple[Callable[..., Cancelled], str] | None = None
+
+    def drain(self) -> None:
+        """Stop the sources; what is in flight goes on to the sinks."""
+        if self.state == "running":
+            self.state = "draining"
+            for stage in self.stages:
+                if isinstance(stage, SourceStage):
+                    stage.drain()
+
+    def cancel(self, *, deadline: float | None = None) -> None:
+        """Abandon what is in flight; ``deadline`` says that a drain has taken longer than that."""
+        if self.state in ("ready", "running", "draining") and self._cancelled is None:
+            if deadline is None:
+                self._cancelled = (Cancelled, "was cancelled")
+            else:
+                self._cancelled = (DrainTimeout, f"was cancelled: draining took more than {deadline:g} s")
+            self._scope.cancel()
+
+    # What the stages call -----------------------------------------------------------------------------------
+
+    def acknowledge(self, end: Stage, number: int) -> None:
+        """The barrier has reached this end."""
+        self.coordinator.acknowledge(end, number)
+
+    def complete(self, end: Stage, limits: Any) -> None:
+        """This end gets nothing more."""
+        self.coordinator.complete(end, limits)
+
+    def _stuck(self) -> None:
+        waits = {s.name: s.parker.waits_for for s in self.stages if s.parker.waits_for}
+        cycle = _cycle(waits)
+        self._failed(
+            Deadlock(
+                f"pipeline {self.graph.name!r}: all stages wait for each other: "
+                + "; ".join(f"[{name}] waits for {waits[name]}" for name in cycle)
+                + "; put a larger buffer(n) where there is no room"
+            )
+        )
+
+    # What it tells ------------------------------------------------------------------------------------------
+
+    def metrics(self) -> Metrics:
+        """All stages as of now."""
+        until = self._ended or (anyio.current_time() if self._began else 0.0)
+        return Metrics(
+            pipeline=self.graph.name,
+            state=self.state,
+            seconds=until - self._began,
+            events_in=sum(stage.events_in for stage in self.stages if isinstance(stage, SourceStage)),
+            in_flight=0 if self.state == "complete" else sum(stage.in_flight for stage in self.stages),
+            stages=tuple(stage.metrics() for stage in self.stages),
+        )
+
+
+def _leaves(error: BaseException) -> list[Exception]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [error] if isinstance(error, Exception) else []
+
+
+def _cycle(waits: dict[str, str]) -> list[str]:
+    """The stages of one cycle, or all where none is found by their names."""
+    after = {
+        name: next((other for other in waits if text.endswith(f" {other}")), None)
+        for name, text in waits.items()
+    }
+    for first in waits:
+        seen: list[str] = []
+        at: str | None = first
+        while at is not None and at not in seen:
+            seen.append(at)
+            at = after[at]
+        if at is not None:
+            return seen[seen.index(at) :]
+    return list(waits)
+
+
+__all__ = ["Execution", "State", "log"]

@@ -1,0 +1,66 @@
+"""The pipeline's side of an inlet: events that an application hands in wait here."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from reactor.core import Source
+from reactor.engine.channel import Parker
+
+T = TypeVar("T")
+
+
+class Feed(Source[T]):
+    """A source whose events are there already, or come by a call: nothing has to be awaited to look.
+
+    Its position is the number of events that the pipeline has taken.
+    """
+
+    capacity: int
+
+    def __init__(self) -> None:
+        self._events: list[T] = []
+        self._taken = 0
+        self._reader: Parker | None = None
+        self._ended = False
+
+    # What the run calls:
+
+    def attach(self, reader: Parker) -> None:
+        """A run begins to read."""
+        self._reader = reader
+
+    def take(self, limit: int) -> list[T]:
+        """Return up to ``limit`` events that wait, without waiting."""
+        events = self._events
+        if len(events) <= limit:
+            self._events = []
+        else:
+            self._events = events[limit:]
+            events = events[:limit]
+        self._taken += len(events)
+        return events
+
+    @property
+    def over(self) -> bool:
+        """True when nothing waits and nothing will come."""
+        return self._ended and not self._events
+
+    @property
+    def awaited(self) -> bool:
+        """True when somebody waits for a commit of what has been taken."""
+        return False
+
+    def stop(self) -> None:
+        """Take no more events from the application; those that wait still go their way."""
+        self._ended = True
+
+    def fail(self, error: BaseException | None) -> None:
+        """The run is over: nobody reads any more. Called exactly once, also after a normal end."""
+        self._ended = True
+
+    def position(self) -> int | None:
+        return self._taken
+
+    async def read(self, limit: int) -> Any:
+        raise NotImplementedError("a feed is taken from, not read")

@@ -1,0 +1,68 @@
+"""The stage of another library's operator: it is given an async iterable and gives one back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+
+from reactor.core import ReactorError
+from reactor.engine.elements import Chunk, End
+from reactor.engine.stage import Stage, noted
+from reactor.operators import Foreign
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+    from reactor.engine.plan import StagePlan
+
+
+class ForeignStage(Stage):
+    """Feeds an operator that works on async iterables, and emits what comes out.
+
+    Nobody can tell which outputs came from which inputs, so a barrier passes only at the end.
+    """
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        op = plan.head.op
+        assert isinstance(op, Foreign)
+        self.op = op
+        self._end: End | None = None
+
+    async def work(self) -> None:
+        (channel,) = self.inputs
+        try:
+            async with aclosing(self._events()) as events:
+                result = self.op.pipe(events)
+                opened = getattr(result, "stream", None)
+                # aiostream's streams are opened by a context manager; others are iterated as they are.
+                async with opened() if callable(opened) else nullcontext(result) as iterable:
+                    async for value in iterable:
+                        self.events_in -= 1  # emit counts what goes into the chain; events in are those read
+                        if not await self.emit(Chunk((value,))):
+                            break
+        except ReactorError:
+            raise
+        except Exception as error:
+            label = self.run.graph.labels()[self.plan.head]
+            raise noted(error, self.run.graph.name, label) from error.__cause__
+        end = self._end
+        if end is None:  # it, or what follows, wanted no more
+            channel.leave()
+            end = End(True, dict.fromkeys(self.sources, None))
+        await self.end(end)
+
+    async def _events(self) -> AsyncGenerator[Any, None]:
+        (channel,) = self.inputs
+        while True:
+            item = await channel.take(self.parker, self.limit)
+            if type(item) is Chunk:
+                self.events_in += len(item.values)
+                for value in item.values:
+                    yield value
+                await anyio.lowlevel.checkpoint()
+            elif type(item) is End:
+                self._end = item
+                return

@@ -1,0 +1,152 @@
+"""Streams that are read in place: iterated without a task of their own, or opened with one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from reactor.core import Cancelled, ReactorError
+from reactor.engine.channel import Census, Parker
+from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.execution import Execution, Reader
+from reactor.engine.reading import IterableStage
+from reactor.graph import Graph, check
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class NeedsTask(ReactorError, TypeError):
+    """The stream can't be iterated as it is: it needs tasks, and they need a block to live in."""
+
+
+def iterate(graph: Graph) -> AsyncGenerator[Any, None]:
+    """Yield the stream's events, where that needs no task; else raise NeedsTask."""
+    check(graph, open_end=True)
+    stage, *others = Execution(graph).stages
+    if others or not isinstance(stage, IterableStage):
+        why = f"{stage.name} is read" if not others else f"it has {1 + len(others)} stages"
+        raise NeedsTask(
+            f"async for over this stream needs tasks of its own ({why}): write "
+            "`async with stream.open() as events:` and iterate over events"
+        )
+    return _iterate(stage)
+
+
+class _Caught:
+    """Stands where the channels would be, and keeps what is put."""
+
+    channels = ()
+    left = False
+
+    def __init__(self) -> None:
+        self.values: deque[Any] = deque()
+
+    async def put(self, chunk: Chunk, parker: Parker) -> None:
+        self.values.extend(chunk.values)
+
+    def push(self, mark: Any) -> None:
+        pass
+
+
+async def _iterate(stage: IterableStage) -> AsyncGenerator[Any, None]:
+    caught = _Caught()
+    stage.outlets = (cast(Any, caught),)
+    values = caught.values
+    steps = stage.steps()
+    try:
+        while True:
+            try:
+                going = await anext(steps, False)
+            except Exception:
+                # What came before the failure comes first.
+                while values:
+                    yield values.popleft()
+                raise
+            if not going:
+                await stage.end(End())
+            while values:
+                yield values.popleft()
+            if not going:
+                return
+    finally:
+        with anyio.CancelScope(shield=True):
+            await steps.aclose()
+
+
+class Opened(Generic[T_co]):
+    """``async with stream.open() as events``: runs the stream, as long as the block lasts.
+
+    Leaving the block stops the run. Events that the block has not taken are not handled: a source with
+    positions gives them again.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        check(graph, open_end=True)
+        self._reader = Reader(graph.capacity)
+        self._run = Execution(graph, self._reader)
+        self._parker = Parker(Census())
+        self._events: Iterator[T_co] = iter(())
+        self._over = False
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> AsyncIterator[T_co]:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._execute)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        self._reader.channel.leave()
+        self._run.cancel()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        return self
+
+    async def __anext__(self) -> T_co:
+        for event in self._events:
+            return event
+        channel = self._reader.channel
+        while True:
+            item = channel.take_now(1024)
+            if item is None:
+                if self._over:
+                    raise self._failure() or StopAsyncIteration
+                channel.reader = self._parker
+                await self._parker.park()
+                channel.reader = None
+            elif type(item) is Chunk:
+                await anyio.lowlevel.checkpoint()
+                self._events = iter(item.values)
+                return next(self._events)
+            elif type(item) is End:
+                self._run.complete(self._reader, item.limits or {})
+            elif type(item) is Barrier:
+                self._run.acknowledge(self._reader, item.number)
+
+    def _failure(self) -> BaseException | None:
+        error, self._run.error = self._run.error, None
+        return error
+
+    async def _execute(self) -> None:
+        try:
+            await self._run.execute()
+        except Cancelled:
+            self._run.error = None
+        except Exception:
+            pass  # the reader raises it
+        finally:
+            self._over = True
+            self._parker.wake()
+
+
+__all__ = ["NeedsTask", "Opened", "iterate"]

@@ -1,0 +1,49 @@
+"""Where the dead letters of a run go: a function, or a sink, written before their events count as done."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+
+from reactor.core import Sink
+from reactor.delivery import DeadLetter
+
+
+class Letterbox:
+    """Takes the dead letters of all stages of a run; one write is in flight at a time."""
+
+    def __init__(self, target: Any) -> None:
+        self.now: Callable[[DeadLetter], Any] | None = None
+        """A sync function takes each letter at once, inside the loop that failed."""
+        self._target = target
+        self._lock = anyio.Lock()
+        if target is not None and not isinstance(target, Sink) and not inspect.iscoroutinefunction(target):
+            self.now = target
+
+    @property
+    def wanted(self) -> bool:
+        """True when the pipeline says where dead letters go."""
+        return self._target is not None
+
+    async def open(self) -> None:
+        """Connect."""
+        if isinstance(self._target, Sink):
+            await self._target.open()
+
+    async def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Return once the letters are stored."""
+        async with self._lock:
+            if isinstance(self._target, Sink):
+                await self._target.write(letters)
+                await self._target.flush()
+            else:
+                for letter in letters:
+                    await self._target(letter)
+
+    async def close(self) -> None:
+        """Let go of the sink; called exactly once."""
+        if isinstance(self._target, Sink):
+            await self._target.close()

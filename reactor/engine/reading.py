@@ -1,0 +1,338 @@
+"""Stages at the beginning: iterables, async iterables, sources with positions, and feeds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from reactor.core import ArgumentError, Record, Source
+from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.feed import Feed
+from reactor.engine.fuse import Abort
+from reactor.engine.stage import Stage, noted
+from reactor.operators import Origin
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+    from reactor.engine.plan import StagePlan
+
+
+class SourceStage(Stage):
+    """What all beginnings share: a gate that concat opens, barriers, and the end of a drain."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        self.gate: anyio.Event | None = None
+        """Where a concat comes to this source later: opened when its turn comes."""
+        self.started = False
+        self.over = False
+        self.position: int | None = None
+        """Where the source stands behind the last event that has been emitted."""
+        self.number: int | None = None
+        self.source: Source[Any] = _NONE
+        self.draining = False
+        self._parked = False
+        self._wanted: Barrier | None = None
+
+    @property
+    def op(self) -> Origin:
+        op = self.plan.head.op
+        assert isinstance(op, Origin)
+        return op
+
+    async def work(self) -> None:
+        if self.gate is not None and not self.gate.is_set():
+            gate = self.gate
+            await self.wait_outside(gate)
+        self.started = True
+        if not self.draining and not self.finished:
+            await self.read()
+        self.over = True
+        self._wanted = None
+        self.run.coordinator.ask()
+        await self.end(End(flush=not (self.draining and self.op.replay)))
+
+    async def wait_outside(self, event: anyio.Event) -> None:
+        """Wait for something that no stage of the run may ever cause."""
+        await event.wait()
+
+    async def read(self) -> None:
+        """Emit what the source has until it ends, is enough, or drains."""
+        raise NotImplementedError(type(self).__name__)
+
+    def drain(self) -> None:
+        """Stop reading: what has been read goes its way."""
+        self.draining = True
+        if self.gate is not None:
+            self.gate.set()
+
+    def barrier(self, barrier: Barrier, number: int) -> None:
+        """Send it now if nothing is on its way into the first channel, else after the present chunk."""
+        if not self.started or self.over:
+            return
+        self._wanted = barrier
+        if self._parked:
+            self.send_wanted()
+
+    def send_wanted(self) -> None:
+        """Send the barrier that was asked for."""
+        barrier, self._wanted = self._wanted, None
+        if barrier is not None and self.number is not None:
+            self.run.coordinator.sent(barrier, self.number, self.position)
+            self.mark(barrier)
+
+    def park(self) -> None:
+        """All that was read has been emitted, and there is nothing to read now."""
+        self._parked = True
+        if self._wanted is not None:
+            self.send_wanted()
+
+    def unpark(self) -> None:
+        """Something is there to read."""
+        self._parked = False
+
+    def noted(self, error: Exception) -> Exception:
+        """Say which source it was."""
+        return noted(error, self.run.graph.name, self.run.graph.labels()[self.plan.head])
+
+    def chunk(self, values: Sequence[Any]) -> Chunk:
+        """Values of a source without records: each is its own origin."""
+        if self.plan.given or (not self.plan.chain and self.plan.wanted[0]):
+            return Chunk(values, (values,))
+        return Chunk(values)
+
+
+class IterableStage(SourceStage):
+    """Reads an iterable, or what a callable returns."""
+
+    async def read(self) -> None:
+        steps = self.steps()
+        try:
+            with anyio.CancelScope() as self._scope:
+                while not self.draining and await anext(steps, False):
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await steps.aclose()
+
+    def steps(self) -> AsyncGenerator[bool, None]:
+        """Emit chunk after chunk, one for each step; True as long as there may be more."""
+        try:
+            given = self._given()
+        except Exception as error:
+            raise self.noted(error) from error.__cause__
+        if isinstance(given, range | list | tuple):
+            return self._sequence(given)
+        if isinstance(given, Iterable):
+            return self._iterator(given)
+        return self._async(given)
+
+    def _given(self) -> Any:
+        given = self.op.given
+        if self.op.kind == "callable":
+            given = given()
+            _check_returned(self.op, given)
+        elif self.op.kind == "iterator":
+            given = given.use()
+        return given
+
+    async def _sequence(self, given: Sequence[Any]) -> AsyncGenerator[bool, None]:
+        at = 0
+        while values := given[at : at + self.limit]:
+            at += len(values)
+            if not await self.emit(self.chunk(values)):
+                return
+            yield True
+
+    async def _iterator(self, given: Iterable[Any]) -> AsyncGenerator[bool, None]:
+        iterator = iter(given)
+        try:
+            while True:
+                values: list[Any] = []
+                failure: Exception | None = None
+                wanted = self.limit
+                try:
+                    values.extend(islice(iterator, wanted))
+                except Exception as error:
+                    failure = self.noted(error)  # what came before it has been added to the list already
+                n = len(values)
+                if n and not await self.emit(self.chunk(values)):
+                    return
+                if failure is not None:
+                    raise failure
+                if n < wanted:
+                    return
+                yield True
+        finally:
+            if inspect.isgenerator(iterator):
+                iterator.close()
+
+    async def _async(self, given: AsyncIterable[Any]) -> AsyncGenerator[bool, None]:
+        iterator = aiter(given)
+        try:
+            while True:
+                try:
+                    value = await self._next(iterator)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    raise self.noted(error) from error.__cause__
+                if not await self.emit(self.chunk((value,))):
+                    return
+                yield True
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                with anyio.CancelScope(shield=True):
+                    await close()
+
+    async def _next(self, iterator: AsyncIterator[Any]) -> Any:
+        self._asking = True
+        try:
+            return await anext(iterator)
+        finally:
+            self._asking = False
+
+    _scope: anyio.CancelScope | None = None
+    _asking = False
+
+    def drain(self) -> None:
+        super().drain()
+        if self._asking and self._scope is not None:
+            self._scope.cancel()
+
+
+class RecordStage(SourceStage):
+    """Reads a Source."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        self.source = self.op.given
+        self._scope: anyio.CancelScope | None = None
+        self._opened = False
+
+    async def read(self) -> None:
+        source, origins = self.source, "origin" in self.plan.given
+        if self.run.letterbox.wanted:
+            source.reject = self._reject
+        self._opened = True
+        try:
+            await source.open()
+        except Exception as error:
+            raise self.noted(error) from error.__cause__
+        self.position = source.position()
+        while not self.draining:
+            records = await self._ask()
+            if self.letters:
+                await self.write_letters()
+            if records is None:
+                if not self.draining:
+                    self.position = source.position()
+                return
+            values = [record.value for record in records]
+            going = await self.emit(Chunk(values, (records,)) if origins else Chunk(values))
+            self.position = source.position()
+            if not going:
+                return
+            if self._wanted is not None:
+                self.send_wanted()
+            await anyio.lowlevel.checkpoint()
+
+    async def _ask(self) -> Sequence[Record[Any]] | None:
+        with anyio.CancelScope() as self._scope:
+            self.park()
+            if self.position is not None:
+                self.run.coordinator.ask()
+            try:
+                return await self.source.read(self.limit)
+            except Abort as abort:  # a dead letter could not be put away
+                raise self.noted(abort.error) from abort.error.__cause__
+            except Exception as error:
+                raise self.noted(error) from error.__cause__
+            finally:
+                self.unpark()
+        return None
+
+    def _reject(self, record: Record[Any], error: Exception) -> None:
+        label = self.run.graph.labels()[self.plan.head]
+        self.bury(label)(record.raw if record.raw is not None else record.value, record, error)
+
+    def drain(self) -> None:
+        super().drain()
+        if self._parked and self._scope is not None:
+            self._scope.cancel()
+
+    async def close(self) -> None:
+        if self._opened:
+            self._opened = False
+            await self.source.close()
+
+
+class FeedStage(SourceStage):
+    """Takes from a feed what an application has put there."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(plan, run)
+        feed = self.op.given
+        assert isinstance(feed, Feed)
+        self.source = self._feed = feed
+
+    async def open(self) -> None:
+        self._feed.attach(self.parker)
+
+    async def read(self) -> None:
+        feed = self._feed
+        self.position = feed.position()
+        fresh = True
+        while True:
+            values = feed.take(self.limit)
+            if not values:
+                if feed.over:
+                    return
+                self.park()
+                if feed.awaited:
+                    self.run.coordinator.ask(urgent=True)
+                await self.parker.park()
+                self.unpark()
+                fresh = True
+                continue
+            if not fresh:
+                await anyio.lowlevel.checkpoint()
+            going = await self.emit(self.chunk(values))
+            self.position = feed.position()
+            if self._wanted is not None:
+                self.send_wanted()
+            if not going:
+                return
+            fresh = False
+
+    def drain(self) -> None:
+        super().drain()
+        self._feed.stop()
+        self.parker.wake()
+
+    def tell(self, error: BaseException | None) -> None:
+        """The run is over: whoever still waits for the feed is told."""
+        self._feed.fail(error)
+
+
+def _check_returned(op: Origin, given: Any) -> None:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable | AsyncIterable):
+        if inspect.iscoroutine(given):
+            given.close()
+        raise ArgumentError(
+            f"Stream({op.describe()}): the callable returned a {type(given).__name__}; it has to return an "
+            "iterable or an async iterable, and not a str or bytes"
+        )
+
+
+class _Nowhere(Source[Any]):
+    """Stands where a stage has no Source."""
+
+
+_NONE = _Nowhere()

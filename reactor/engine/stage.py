@@ -1,0 +1,442 @@
+"""One stage: what it is given goes through its fused loop and out to the next stages.
+
+A stage is one task. Subclasses say where its events come from (``work``); everything after that stands here.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+
+from reactor.core import Record
+from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
+from reactor.engine.channel import Channel, Outlet, Parker
+from reactor.engine.elements import Barrier, Chunk, Element, End, Mark
+from reactor.engine.fuse import Abort, Handler, Loop, Running
+from reactor.engine.metrics import StageMetrics
+from reactor.operators import SKIP, Misused
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+    from reactor.engine.plan import StagePlan
+
+SLICE = 0.005
+"""A stage works for about so many seconds before it lets others run."""
+
+_FIRST_LIMIT = 16
+
+
+class _Held:
+    """A mark that waits behind what the loop holds: at which holder, and what that held then."""
+
+    __slots__ = ("held", "holder", "mark")
+
+    def __init__(self, mark: Mark) -> None:
+        self.mark = mark
+        self.holder = 0
+        self.held: Any = None
+
+
+class Stage:
+    """Runs a chain of operators over the chunks that ``work`` emits."""
+
+    def __init__(self, plan: StagePlan, run: Execution) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.nodes = plan.chain
+        self.sources = plan.sources
+        self.run = run
+        self.inputs: tuple[Channel, ...] = ()
+        self.outlets: tuple[Outlet, ...] = ()
+        self.parker = Parker(run.census)
+        self.limit = min(_FIRST_LIMIT, run.graph.chunk)
+        self.finished = False
+        self.cut: Any = None
+        self.letters: list[DeadLetter] = []
+        self.counts: Counter[str] = Counter()
+        self.events_in = 0
+        self.events_out = 0
+        self.busy = 0.0
+        self.working_on = 0
+        """How many events it has in hand, in no channel."""
+        self._pending: deque[_Held] = deque()
+        self._running: Running | None = None
+        self.states: dict[str, Any] = {}
+        self._loop: Loop | None = plan.loop
+        self._failed_letters = 0
+        if plan.loop is not None:
+            handlers = [self.handler(index) for index in range(len(self.nodes))]
+            self._running, self.states = plan.loop.start(handlers)
+            self._send = self._running.send
+            try:
+                next(self._running)
+            except StopIteration:
+                self._finish()
+
+    # Where events come from: the subclasses -----------------------------------------------------------------
+
+    async def work(self) -> None:
+        """Emit chunks and marks until there is nothing more, then ``end``."""
+        raise NotImplementedError(type(self).__name__)
+
+    def connect(self) -> None:
+        """Called once all stages have their channels."""
+
+    async def open(self) -> None:
+        """Prepare; every stage is open before any begins to work."""
+
+    async def close(self) -> None:
+        """Let go of everything, once; shielded from cancellation."""
+
+    # Events -------------------------------------------------------------------------------------------------
+
+    async def emit(self, chunk: Chunk) -> bool:
+        """Send the events through the loop and on; False when no more are wanted."""
+        n = len(chunk.values)
+        self.events_in += n
+        self.working_on = n
+        if self._running is None:
+            self.events_out += n
+            if len(chunk.columns) != len(self.plan.wanted[0]):
+                chunk = Chunk(chunk.values)
+            await self._put(0, chunk)
+        else:
+            began = perf_counter()
+            try:
+                out = self._send(chunk)
+                while not out[0]:
+                    self.busy += perf_counter() - began
+                    await self._put_all(out)
+                    await anyio.lowlevel.checkpoint()
+                    began = perf_counter()
+                    out = self._send(None)
+            except StopIteration as stop:
+                self._finish()
+                out = stop.value
+            except Abort as abort:
+                self.busy += perf_counter() - began
+                await self._put_all(abort.out)
+                self._raise(abort)
+            took = perf_counter() - began
+            self.busy += took
+            self._adapt(n, took)
+            await self._put_all(out)
+            if self._pending:
+                self._release()
+        self.working_on = 0
+        return not self.finished
+
+    async def _put_all(self, out: tuple[Any, ...]) -> None:
+        if self.letters:
+            await self.write_letters()
+        columns = self.plan.wanted
+        if len(columns) == 1 and not columns[0]:
+            if out[1]:
+                self.events_out += len(out[1])
+                await self._put(0, Chunk(out[1]))
+            return
+        at = 1
+        for port, wanted in enumerate(columns):
+            values = out[at]
+            if values:
+                self.events_out += len(values)
+                await self._put(port, Chunk(values, tuple(out[at + 1 : at + 1 + len(wanted)])))
+            at += 1 + len(wanted)
+
+    async def _put(self, port: int, chunk: Chunk) -> None:
+        await self.outlets[port].put(chunk, self.parker)
+        if self.outlets[port].left and all(outlet.left for outlet in self.outlets):
+            self.finished = True
+
+    def _adapt(self, n: int, took: float) -> None:
+        if took > SLICE:
+            self.limit = max(1, int(n * SLICE / took))
+        elif n >= self.limit and took < SLICE / 2 and self.limit < self.run.graph.chunk:
+            self.limit = min(self.limit * 2, self.run.graph.chunk)
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.cut = self.states.get("cut")
+        self._running = None
+
+    # Marks --------------------------------------------------------------------------------------------------
+
+    def mark(self, mark: Mark) -> None:
+        """Send a watermark or barrier on, behind what the loop holds."""
+        if self._pending or (self._loop is not None and self._loop.holders):
+            self._pending.append(_Held(mark))
+            self._release()
+        else:
+            self._forward(mark)
+
+    def _release(self) -> None:
+        while self._pending and self._passes(self._pending[0]):
+            self._forward(self._pending.popleft().mark)
+
+    def _passes(self, waiting: _Held) -> bool:
+        holders = self._loop.holders if self._loop is not None else ()
+        while waiting.holder < len(holders):
+            held = self.states[holders[waiting.holder]]
+            if waiting.held is None and held:
+                waiting.held = held
+            if held is waiting.held:
+                return False
+            # What was held then has been emitted: as a new list for the next holder, or nothing was held.
+            waiting.holder += 1
+            waiting.held = None
+        return True
+
+    def _forward(self, mark: Mark) -> None:
+        for outlet in self.outlets:
+            outlet.push(mark)
+        if not self.outlets and type(mark) is Barrier:
+            self.run.acknowledge(self, mark.number)
+
+    async def end(self, end: End) -> None:
+        """Nothing follows: emit what is held (or drop it, to be read again), and tell the next stages."""
+        limits = dict(end.limits or {})
+        if self.cut is not None or self.finished:
+            limits = self._cut_limits(limits)
+        running, self._running = self._running, None
+        if running is not None:
+            if end.flush:
+                await self._flush(running)
+            else:
+                running.close()
+                if any(self.states[holder] for holder in (self._loop.holders if self._loop else ())):
+                    self._pending.clear()
+                    limits |= dict.fromkeys(self.sources, None)
+        if self.letters:
+            await self.write_letters()
+        while self._pending:
+            self._forward(self._pending.popleft().mark)
+        for outlet in self.outlets:
+            outlet.push(End(end.flush, limits))
+        if not self.outlets:
+            self.run.complete(self, limits)
+
+    async def _flush(self, running: Running) -> None:
+        began = perf_counter()
+        try:
+            out = running.send(None)
+            while True:
+                self.busy += perf_counter() - began
+                await self._put_all(out)
+                await anyio.lowlevel.checkpoint()
+                began = perf_counter()
+                out = running.send(None)
+        except StopIteration as stop:
+            await self._put_all(stop.value)
+        except Abort as abort:
+            await self._put_all(abort.out)
+            self._raise(abort)
+
+    def _cut_limits(self, limits: dict[int, int | None]) -> dict[int, int | None]:
+        """Up to where the sources count as handled, now that this stage has had enough."""
+        found: dict[int, int | None] = dict.fromkeys(self.sources, None)
+        for record in _records(self.cut):
+            if record.position is None:
+                continue
+            for number in self.sources:
+                if len(self.sources) == 1 or self.run.source_name(number) == record.topic:
+                    found[number] = max(found[number] or 0, record.position + 1)
+        return limits | found
+
+    # Failures -----------------------------------------------------------------------------------------------
+
+    def handler(self, index: int) -> Handler:
+        """What the failure of the chain's operator ``index`` means."""
+        return self.handler_of(self.run.graph.labels()[self.nodes[index]], self.nodes[index].op, index)
+
+    def handler_of(self, label: str, op: Any, index: int) -> Handler:
+        """Return ``handler(value, origin, error)``: it returns SKIP or a result instead, or raises Abort."""
+        policy: OnError = getattr(op, "on_error", Fail())
+        counts = self.counts
+        if isinstance(policy, Skip):
+
+            def skip(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+                if isinstance(error, Misused):
+                    raise Abort(index, value, error) from None
+                counts[f"{label}: skipped"] += 1
+                return SKIP
+
+            return skip
+        if isinstance(policy, Fallback):
+
+            def fallback(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+                if isinstance(error, Misused):
+                    raise Abort(index, value, error) from None
+                counts[f"{label}: fallback"] += 1
+                try:
+                    return policy.fn(value)
+                except Exception as second:
+                    second.__context__ = error
+                    raise Abort(index, value, second) from None
+
+            return fallback
+        if isinstance(policy, DeadLetters):
+            return self.bury(label, index)
+
+        def fail(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+            raise Abort(index, value, error) from None
+
+        return fail
+
+    def bury(self, label: str, index: int = 0) -> Handler:
+        """Return the handler that makes dead letters."""
+        counts, reason, pipeline = self.counts, f"{label}: dead letters", self.run.graph.name
+        now, clock, keep = self.run.letterbox.now, time.time_ns, self.letters.append
+
+        def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+            if isinstance(error, Misused):
+                raise Abort(index, value, error) from None
+            number = counts[reason]
+            counts[reason] = number + 1
+            letter = DeadLetter(pipeline, label, value, error, origin, attempts, clock() // 1000, number)
+            if now is None:
+                keep(letter)
+            else:
+                try:
+                    now(letter)
+                except Exception as second:
+                    raise Abort(index, value, second) from None
+            return SKIP
+
+        return to_letters
+
+    async def write_letters(self) -> None:
+        """Store the dead letters of this stage that aren't yet."""
+        letters = self.letters.copy()
+        await self.run.letterbox.write(letters)
+        del self.letters[: len(letters)]
+
+    def _raise(self, abort: Abort) -> None:
+        raise self.failed(abort, self.run.graph.labels()[self.nodes[abort.op]]) from abort.error.__cause__
+
+    def failed(self, abort: Abort, label: str) -> Exception:
+        """Return what was raised, with a note that says where and at which event."""
+        return noted(abort.error, self.run.graph.name, label, abort.value)
+
+    # What it tells ------------------------------------------------------------------------------------------
+
+    def metrics(self) -> StageMetrics:
+        """What it has done so far."""
+        out = [channel for outlet in self.outlets for channel in outlet.channels]
+        return StageMetrics(
+            stage=self.name,
+            events_in=self.events_in,
+            events_out=self.events_out,
+            queued=sum(channel.size for channel in self.inputs),
+            queued_most=max((channel.peak for channel in self.inputs), default=0),
+            busy=self.busy,
+            idle=self.idle,
+            blocked=max((channel.blocked for channel in out), default=0.0),
+            dropped=self.dropped,
+        )
+
+    @property
+    def idle(self) -> float:
+        """Seconds that it has waited for events."""
+        return sum(channel.idle for channel in self.inputs)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many events went another way, by reason."""
+        dropped = dict(self.counts)
+        for channel in self.inputs:
+            if channel.dropped:
+                dropped[f"{self.name}: {channel.overflow}"] = channel.dropped
+        return dropped
+
+    @property
+    def in_flight(self) -> int:
+        """How many events it has taken and not given on."""
+        held = sum(len(self.states.get(holder, ())) for holder in (self._loop.holders if self._loop else ()))
+        return self.working_on + held + sum(channel.size for channel in self.inputs)
+
+    def result(self) -> Any:
+        """What an end that gathers or folds has come to."""
+        return self.states.get(f"result{len(self.nodes) - 1}")
+
+
+class ChannelStage(Stage):
+    """A stage that reads one channel."""
+
+    async def work(self) -> None:
+        (channel,) = self.inputs
+        while True:
+            item = channel.take_now(self.limit)
+            if item is None:
+                item = await channel.take(self.parker, self.limit)
+            elif type(item) is Chunk:
+                await anyio.lowlevel.checkpoint()
+            if type(item) is Chunk:
+                if not await self.emit(item):
+                    channel.leave()
+                    return await self.end(End())
+            elif type(item) is End:
+                return await self.end(item)
+            else:
+                self.mark(item)
+
+
+def noted(error: Exception, pipeline: str, label: str, *event: Any) -> Exception:
+    """Say where it was raised, once, and return it."""
+    note = f"in pipeline {pipeline!r}, operator {label}"
+    if event:
+        note += f", event {short(event[0])}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+
+
+def short(event: Any) -> str:
+    """The event in one short line; events whose repr fails can be shown too."""
+    try:
+        text = _short.repr(event)
+    except Exception as error:
+        text = f"<{type(event).__name__}, whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _records(origin: Any) -> Iterable[Record[Any]]:
+    if isinstance(origin, Record):
+        yield origin
+    elif isinstance(origin, tuple):
+        for one in origin:
+            yield from _records(one)
+
+
+def combined(
+    limits: Sequence[Mapping[int, int | None] | None], reached: Sequence[frozenset[int]]
+) -> dict[int, int | None]:
+    """Limits of several inputs, as one: a source that any input has handled to its end has no limit.
+
+    ``reached`` names the sources of each input. A None (only barriers count) of one input is kept: what
+    that input dropped was handled nowhere else.
+    """
+    found: dict[int, int | None] = {}
+    for number in frozenset().union(*reached):
+        given = [
+            (limit or {}).get(number, "all")
+            for limit, sources in zip(limits, reached, strict=True)
+            if number in sources
+        ]
+        if None in given:
+            found[number] = None
+        elif "all" not in given:
+            found[number] = max(position for position in given if isinstance(position, int))
+    return found
+
+
+__all__ = ["ChannelStage", "Element", "Stage", "combined", "noted", "short"]

@@ -1,0 +1,153 @@
+"""The body of a fused loop while it is written: lines of Python, and the objects they name.
+
+A fused stage is one generator. The engine sends it a chunk, it runs every operator over every event
+and yields what came out. Each operator writes its few lines with the calls below; the variable
+``value`` always names the event as it stands at that point.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from reactor.core import ArgumentError
+from reactor.graph import Column, Operator
+
+
+class Skipped:
+    """The answer of a failure's handler that means: go on with the next event."""
+
+    def __repr__(self) -> str:
+        return "SKIP"
+
+
+SKIP = Skipped()
+
+
+class Misused(ArgumentError):
+    """The function can't be used like this, whatever the event: no ``on_error=`` applies."""
+
+
+class Finished(BaseException):
+    """Raised inside a fused loop by an operator that needs no more input (take, take_while)."""
+
+
+class Body:
+    """Writes the source of one fused generator."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.env: dict[str, Any] = {"SKIP": SKIP, "Finished": Finished}
+        self.states: dict[str, Any] = {}
+        self.rebound: list[str] = []
+        self.depth = 0
+        self.value = "v"
+        self.columns: dict[Column, str] = {}
+        self.exit = "continue"
+        self.op = 0
+        self._count = 0
+
+    def add(self, line: str) -> None:
+        """Add one line at the present depth."""
+        self.lines.append("    " * self.depth + line)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """Open ``head`` (an ``if``, a ``for``); what is added inside stands one level deeper."""
+        self.add(head)
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def fresh(self, hint: str = "x") -> str:
+        """A local variable's name that nobody else has."""
+        self._count += 1
+        return f"{hint}{self._count}"
+
+    def const(self, value: Any, hint: str = "k") -> str:
+        """A name for an object that the lines use."""
+        name = f"{hint}_{self.op}_{len(self.env)}"
+        self.env[name] = value
+        return name
+
+    def function(self, fn: Callable[..., Any], verb: str) -> str:
+        """A name for a user's function; its first result is checked not to be awaitable."""
+        name = self.const(fn, "f")
+        if type(fn) is not type and not inspect.isbuiltin(fn):
+            self.env[name] = _checked(fn, verb, self.env, name)
+        return name
+
+    def state(self, initial: Any, hint: str = "s") -> str:
+        """A variable that lives as long as the stage. One that is rebound is written back per chunk."""
+        name = f"{hint}{self.op}_{len(self.states)}"
+        self.states[name] = initial
+        return name
+
+    def keep(self, name: str, initial: Any) -> None:
+        """A variable of a given name that lives as long as the stage and may be rebound."""
+        self.states[name] = initial
+        self.rebound.append(name)
+
+    @contextmanager
+    def inner_exit(self) -> Iterator[None]:
+        """Inside a loop of the operator's own, dropping an event is ``continue``; columns are restored."""
+        exit_before, columns = self.exit, dict(self.columns)
+        self.exit = "continue"
+        yield
+        self.exit, self.columns = exit_before, columns
+
+    def guard(self, expression: str, *, what: str | None = None) -> str:
+        """Evaluate a user's function; a failure goes to the operator's policy. Returns the result's name."""
+        result = self.fresh()
+        self.add("try:")
+        self.add(f"    {result} = {expression}")
+        self.add("except Exception as error:")
+        self.add(f"    {result} = fail{self.op}({what or self.value}, {self.origin}, error)")
+        self.add(f"    if {result} is SKIP: {self.exit}")
+        return result
+
+    def effect(self, expression: str) -> None:
+        """Evaluate a user's function for its effect alone."""
+        self.add("try:")
+        self.add(f"    {expression}")
+        self.add("except Exception as error:")
+        self.add(f"    if fail{self.op}({self.value}, {self.origin}, error) is SKIP: {self.exit}")
+
+    @property
+    def origin(self) -> str:
+        """The variable that holds the event's origin, or None."""
+        return self.columns.get("origin", "None")
+
+
+class Fused(Operator):
+    """An operator that runs inside a fused loop."""
+
+    def write(self, body: Body, rest: Callable[[], None]) -> None:
+        """Write the lines for one event, and call ``rest`` once where the event goes on."""
+        raise NotImplementedError
+
+    def write_end(self, body: Body, rest: Callable[[], None]) -> None:
+        """Write what is emitted when the input has ended (a batch that isn't full)."""
+
+    @property
+    def at_end(self) -> bool:
+        """True when ``write_end`` writes something."""
+        return False
+
+
+def _checked(fn: Callable[..., Any], verb: str, env: dict[str, Any], name: str) -> Callable[..., Any]:
+    def first(*args: Any) -> Any:
+        result = fn(*args)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise Misused(
+                f"{verb}({getattr(fn, '__name__', fn)!s}): a sync function returned an awaitable; "
+                "pass concurrency= to have it awaited"
+            )
+        env[name] = fn  # checked once: from now on the loop calls the function itself
+        return result
+
+    return first

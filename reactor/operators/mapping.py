@@ -1,0 +1,225 @@
+"""One event in, one or none or several out: map, filter, flat_map, starmap, tap, of_type, pairwise, enumerate."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reactor.delivery import Fail, OnError
+from reactor.graph import Memory, name_of
+from reactor.operators.body import Body, Fused
+
+Rest = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calls(Fused):
+    """Calls a sync function of the user for each event; ``on_error`` says what a failure means."""
+
+    fn: Callable[..., Any]
+    on_error: OnError = Fail()
+
+    def describe(self) -> str:
+        return f"{self.verb}({name_of(self.fn)})"
+
+
+class Map(Calls):
+    verb = "map"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        body.value = body.guard(f"{body.function(self.fn, self.verb)}({body.value})")
+        rest()
+
+
+class StarMap(Calls):
+    verb = "starmap"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        body.value = body.guard(f"{body.function(self.fn, self.verb)}(*{body.value})")
+        rest()
+
+
+class Filter(Calls):
+    verb = "filter"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        kept = body.guard(f"{body.function(self.fn, self.verb)}({body.value})")
+        body.add(f"if not {kept}: {body.exit}")
+        rest()
+
+
+class Tap(Calls):
+    verb = "tap"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        body.effect(f"{body.function(self.fn, self.verb)}({body.value})")
+        rest()
+
+
+class FlatMap(Calls):
+    """Emits every item of the iterable that the function returns; an endless one is read bit by bit."""
+
+    verb = "flat_map"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        fn = body.function(self.fn, self.verb)
+        items = body.guard(f"{body.const(_iterator, 'iterator')}({fn}({body.value}))")
+        given, item = body.value, body.fresh()
+        ended = body.const(_ENDED, "ENDED")
+        body.add("while True:")
+        body.depth += 1
+        body.add("try:")
+        body.add(f"    {item} = next({items}, {ended})")
+        body.add("except Exception as error:")
+        body.add(f"    {item} = fail{body.op}({given}, {body.origin}, error)")
+        body.add("    break")
+        body.add(f"if {item} is {ended}: break")
+        body.add("room -= 1")
+        with body.block("if not room:"):
+            body.add("PAUSE")
+        body.value = item
+        with body.inner_exit():
+            rest()
+        body.depth -= 1
+
+
+_ENDED = object()
+
+
+def _iterator(items: Any) -> Any:
+    if isinstance(items, str | bytes):
+        raise TypeError("flat_map: the function returned a str or bytes; wrap it in a list to emit it whole")
+    if inspect.iscoroutine(items):
+        items.close()
+        raise TypeError(
+            "flat_map: a sync function returned an awaitable; pass concurrency= to have it awaited"
+        )
+    return iter(items)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OfType(Fused):
+    """Keeps the events that are instances of ``types``."""
+
+    types: tuple[type, ...]
+    verb = "of_type"
+
+    def describe(self) -> str:
+        return f"of_type({', '.join(t.__name__ for t in self.types)})"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        body.add(f"if not isinstance({body.value}, {body.const(self.types)}): {body.exit}")
+        rest()
+
+
+class Remembering(Fused):
+    """Remembers something of the events that have passed."""
+
+    @property
+    def memory(self) -> Memory:
+        return "remembering"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enumerate(Remembering):
+    """Pairs each event with its number."""
+
+    start: int = 0
+    is_volatile: bool = False
+    verb = "enumerate"
+
+    @property
+    def volatile(self) -> bool:
+        return self.is_volatile
+
+    def write(self, body: Body, rest: Rest) -> None:
+        number, pair = body.state(self.start), body.fresh()
+        body.rebound.append(number)
+        body.add(f"{pair} = ({number}, {body.value})")
+        body.add(f"{number} += 1")
+        body.value = pair
+        rest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairwise(Remembering):
+    """Pairs each event with the one before it."""
+
+    is_volatile: bool = False
+    verb = "pairwise"
+
+    @property
+    def volatile(self) -> bool:
+        return self.is_volatile
+
+    def write(self, body: Body, rest: Rest) -> None:
+        before, nothing, pair = body.state(_ENDED), body.const(_ENDED, "NOTHING"), body.fresh()
+        body.rebound.append(before)
+        body.add(f"if {before} is {nothing}:")
+        body.add(f"    {before} = {body.value}")
+        body.add(f"    {body.exit}")
+        body.add(f"{pair} = ({before}, {body.value})")
+        body.add(f"{before} = {body.value}")
+        body.value = pair
+        rest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan(Fused):
+    """Folds as it goes, and emits each state; with ``key`` a state of its own for each key."""
+
+    fn: Callable[[Any, Any], Any]
+    factory: Callable[[], Any]
+    key: Callable[[Any], Any] | None = None
+    is_volatile: bool = False
+    on_error: OnError = Fail()
+    emits_first: bool = False
+    verb = "scan"
+
+    @property
+    def memory(self) -> Memory:
+        return "remembering"
+
+    @property
+    def volatile(self) -> bool:
+        return self.is_volatile
+
+    def describe(self) -> str:
+        return f"{'reduce' if self.emits_first else 'scan'}({name_of(self.fn)})"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        fn = body.function(self.fn, self.verb)
+        if self.key is None:
+            state = body.state(_ENDED if self.emits_first else self.factory())
+            body.rebound.append(state)
+            if self.emits_first:
+                new = body.fresh()
+                with body.block(f"if {state} is {body.const(_ENDED, 'NOTHING')}:"):
+                    body.add(f"{new} = {body.value}")
+                with body.block("else:"):
+                    body.add(f"{new} = {body.guard(f'{fn}({state}, {body.value})')}")
+            else:
+                new = body.guard(f"{fn}({state}, {body.value})")
+            body.add(f"{state} = {new}")
+            body.value = new
+            rest()
+            return
+        states = body.state({})
+        key = body.guard(f"{body.function(self.key, 'key_by')}({body.value})")
+        old, new, pair = body.fresh(), body.fresh(), body.fresh()
+        nothing = body.const(_ENDED, "NOTHING")
+        body.add(f"{old} = {states}.get({key}, {nothing})")
+        if self.emits_first:
+            with body.block(f"if {old} is {nothing}:"):
+                body.add(f"{new} = {body.value}")
+            with body.block("else:"):
+                body.add(f"{new} = {body.guard(f'{fn}({old}, {body.value})')}")
+        else:
+            body.add(f"if {old} is {nothing}: {old} = {body.const(self.factory, 'factory')}()")
+            body.add(f"{new} = {body.guard(f'{fn}({old}, {body.value})')}")
+        body.add(f"{states}[{key}] = {new}")
+        body.add(f"{pair} = ({key}, {new})")
+        body.value = pair
+        rest()

@@ -1,0 +1,1066 @@
+"""Streams: what is done with events, written down as an immutable graph. Nothing runs until it is asked to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from reactor.core import ArgumentError, Duration, Empty, MissingExtra, Sink, Source, UsedTwice, duration
+from reactor.delivery import Fail, OnError, Retry
+from reactor.engine import Execution, Feed, Opened, iterate
+from reactor.graph import Graph, Node, Operator, Port, check, name_of
+from reactor.operators import (
+    NOTHING,
+    Batch,
+    Buffer,
+    Call,
+    CallSink,
+    Concat,
+    Distinct,
+    Emit,
+    Enumerate,
+    Filter,
+    FlatMap,
+    Fold,
+    Foreign,
+    Gather,
+    Limit,
+    Map,
+    Merge,
+    OfType,
+    Order,
+    Origin,
+    Pairwise,
+    RateLimit,
+    Scan,
+    SinkEnd,
+    Skip,
+    SkipWhile,
+    Split,
+    StarMap,
+    Take,
+    TakeWhile,
+    Tap,
+    TimedBatch,
+    Zip,
+)
+
+if TYPE_CHECKING:
+    from reactor.keyed import Keyed
+    from reactor.topics import Topic
+
+__all__ = ["Ending", "Routes", "Stream"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
+W = TypeVar("W")
+X = TypeVar("X")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+K = TypeVar("K")
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
+_MISSING: Any = NOTHING
+
+
+class _OneShot:
+    """An iterator as a source: it can be read once."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+        self._used = False
+        self.__name__ = type(iterator).__name__
+
+    def use(self) -> Any:
+        if self._used:
+            raise UsedTwice(
+                f"Stream({self.__name__}): the iterator has been read already; pass a callable that returns a "
+                "new one for each run: Stream(lambda: ...)"
+            )
+        self._used = True
+        return self._iterator
+
+
+def _origin(given: Any) -> Origin:
+    where = f"Stream({type(given).__name__})"
+    if isinstance(given, str | bytes | bytearray):
+        raise ArgumentError(f"{where}: would be read letter by letter; wrap it in a list, or in iter()")
+    if isinstance(given, Stream):
+        raise ArgumentError(f"{where}: this is a stream already; use it as it is")
+    if isinstance(given, Feed):
+        return Origin(given, "inlet")
+    if isinstance(given, Source):
+        return Origin(given, "source")
+    if isinstance(given, Iterator) or hasattr(given, "__anext__"):
+        return Origin(_OneShot(given), "iterator")
+    if isinstance(given, Iterable):
+        return Origin(given, "iterable")
+    if isinstance(given, AsyncIterable):
+        return Origin(given, "async")
+    if inspect.iscoroutinefunction(given):
+        raise ArgumentError(
+            f"{where}: a coroutine function; write an async generator, or Stream([x]).map(fn)"
+        )
+    if callable(given):
+        return Origin(given, "callable")
+    if inspect.iscoroutine(given):
+        given.close()
+    raise ArgumentError(
+        f"{where}: a source is an iterable, an async iterable, a callable that returns one, or a Source"
+    )
+
+
+class Ending:
+    """A branch that has come to its end: what a Pipeline is made of."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __repr__(self) -> str:
+        return f"<{self.node.label}>"
+
+
+class Stream(Generic[T_co]):
+    """An immutable description: a source, and what is done with its events.
+
+    ``Stream(x)`` takes an iterable, an async iterable, a callable that returns one of these, a Source or an
+    Inlet. Each method returns a new stream, which begins with this one. Two branches that go out from the
+    same stream object share its work: it runs once, and both get every event.
+
+    Functions may be sync or async. ``concurrency=n`` awaits up to n results at a time (``ordered=False``: as
+    they come; ``key=``: in order within each key); ``threads=n`` and ``processes=n`` are for functions that
+    block or compute. ``timeout=`` (seconds, of each attempt), then ``retry=Retry(...)``, then ``on_error=``
+    (Fail, Skip, DeadLetters or Fallback) say what a failure means. ``name=`` is how errors, metrics and
+    ``explain()`` call the operator. ``volatile=True`` accepts that what an operator remembers is lost when
+    the process ends, over sources that are read on from a saved position.
+
+    Raises ArgumentError, at once, for arguments that can't work.
+    """
+
+    __slots__ = ("_port",)
+
+    @overload
+    def __init__(self: Stream[T], source: Source[T]) -> None: ...
+    @overload
+    def __init__(self: Stream[T], source: Iterable[T]) -> None: ...
+    @overload
+    def __init__(self: Stream[T], source: AsyncIterable[T]) -> None: ...
+    @overload
+    def __init__(self: Stream[T], source: Callable[[], Iterable[T]]) -> None: ...
+    @overload
+    def __init__(self: Stream[T], source: Callable[[], AsyncIterable[T]]) -> None: ...
+
+    def __init__(self, source: Any) -> None:
+        self._port = Port(Node(_origin(source)))
+
+    def __repr__(self) -> str:
+        labels: list[str] = []
+        node: Node | None = self._port.node
+        while node is not None:
+            labels.append(node.label)
+            node = node.inputs[0].node if node.inputs else None
+        return f"<Stream {' | '.join(reversed(labels))}>"
+
+    @classmethod
+    def _at(cls, port: Port) -> Stream[Any]:
+        stream = cls.__new__(cls)
+        stream._port = port
+        return cast("Stream[Any]", stream)
+
+    def _then(self, op: Operator, name: str | None = None, *others: Stream[Any]) -> Stream[Any]:
+        return Stream._at(Port(Node(op, (self._port, *(other._port for other in others)), name)))
+
+    # One event in, one or none or several out ---------------------------------------------------------------
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[T_co], Awaitable[U]],
+        *,
+        concurrency: int | None = ...,
+        ordered: bool = ...,
+        key: Callable[[T_co], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[T_co], U],
+        *,
+        ordered: bool = ...,
+        threads: int | None = ...,
+        processes: int | None = ...,
+        key: Callable[[T_co], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+
+    def map(self, fn: Callable[[Any], Any], **how: Any) -> Stream[Any]:
+        """Emit the function's result for each event.
+
+        Emits when: the function has returned.
+        Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
+        Completes when: its input has and every result is out.
+        """
+        return self._apply("map", fn, Map, "result", how)
+
+    def starmap(self, fn: Callable[..., Any], **how: Any) -> Stream[Any]:
+        """Emit ``fn(*event)`` for each event; takes what ``map`` takes.
+
+        Emits when: the function has returned.
+        Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
+        Completes when: its input has and every result is out.
+        """
+        return self._apply("starmap", fn, StarMap, "result", how, star=True)
+
+    def filter(
+        self,
+        predicate: Callable[[T_co], object],
+        *,
+        concurrency: int | None = None,
+        ordered: bool = True,
+        threads: int | None = None,
+        processes: int | None = None,
+        key: Callable[[T_co], object] | None = None,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Emit the events for which the function, or what it awaits, is true.
+
+        Emits when: the function has returned something true.
+        Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
+        Completes when: its input has.
+        """
+        how = _how(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        return self._apply("filter", predicate, Filter, "input_if", how)
+
+    def tap(
+        self,
+        fn: Callable[[T_co], object],
+        *,
+        concurrency: int | None = None,
+        ordered: bool = True,
+        threads: int | None = None,
+        processes: int | None = None,
+        key: Callable[[T_co], object] | None = None,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Call the function with each event for what it does, and emit the event.
+
+        Emits when: the function has returned.
+        Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
+        Completes when: its input has.
+        """
+        how = _how(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        return self._apply("tap", fn, Tap, "input", how)
+
+    @overload
+    def flat_map(
+        self,
+        fn: Callable[[T_co], Awaitable[Iterable[U]]],
+        *,
+        concurrency: int | None = ...,
+        ordered: bool = ...,
+        key: Callable[[T_co], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+    @overload
+    def flat_map(
+        self,
+        fn: Callable[[T_co], Iterable[U]],
+        *,
+        ordered: bool = ...,
+        threads: int | None = ...,
+        processes: int | None = ...,
+        key: Callable[[T_co], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+
+    def flat_map(self, fn: Callable[[Any], Any], **how: Any) -> Stream[Any]:
+        """Emit every item of the iterable that the function returns; a lazy one is read bit by bit.
+
+        Emits when: the iterable gives an item.
+        Backpressures when: the next operator does, also in the middle of an iterable.
+        Completes when: its input has and the last iterable is read.
+        """
+        return self._apply("flat_map", fn, FlatMap, "items", how)
+
+    @overload
+    def of_type(self, a: type[A], /) -> Stream[A]: ...
+    @overload
+    def of_type(self, a: type[A], b: type[B], /) -> Stream[A | B]: ...
+    @overload
+    def of_type(self, a: type[A], b: type[B], c: type[C], /) -> Stream[A | B | C]: ...
+
+    def of_type(self, *types: type[Any]) -> Stream[Any]:
+        """Emit the events that are instances of one of the types.
+
+        Emits when: an event is an instance.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        if not types or not all(isinstance(kind, type) for kind in types):
+            raise ArgumentError(f"of_type({', '.join(map(repr, types))}): pass one class or more")
+        return self._then(OfType(types))
+
+    # What remembers -----------------------------------------------------------------------------------------
+
+    @overload
+    def scan(
+        self,
+        fn: Callable[[U, T_co], U],
+        initial: U,
+        *,
+        volatile: bool = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+    @overload
+    def scan(
+        self,
+        fn: Callable[[U, T_co], U],
+        *,
+        factory: Callable[[], U],
+        volatile: bool = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+
+    def scan(
+        self,
+        fn: Callable[[Any, Any], Any],
+        initial: Any = _MISSING,
+        *,
+        factory: Callable[[], Any] | None = None,
+        volatile: bool = False,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[Any]:
+        """Fold as the events come, and emit each state.
+
+        The state starts as ``initial``, which must be immutable, or as what ``factory()`` returns.
+
+        Emits when: the function has returned the new state.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        _sync(fn, "scan")
+        return self._then(Scan(fn, _start("scan", initial, factory), None, volatile, on_error), name)
+
+    def take(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
+        """Emit the first ``count`` events, and stop the input.
+
+        Emits when: an event comes and fewer than ``count`` have.
+        Backpressures when: the next operator does.
+        Completes when: ``count`` events have come, or its input has completed.
+        """
+        return self._then(Take(_whole("take(count", count, 0), volatile), name)
+
+    def take_while(
+        self,
+        predicate: Callable[[T_co], object],
+        *,
+        volatile: bool = False,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Emit events until the first for which the function is false; that one is not emitted.
+
+        Emits when: the function has returned something true.
+        Backpressures when: the next operator does.
+        Completes when: the function has returned something false, or its input has completed.
+        """
+        return self._then(TakeWhile(_sync(predicate, "take_while"), volatile, on_error), name)
+
+    def skip(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
+        """Emit all but the first ``count`` events.
+
+        Emits when: an event comes and ``count`` have been dropped.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(Skip(_whole("skip(count", count, 0), volatile), name)
+
+    def skip_while(
+        self,
+        predicate: Callable[[T_co], object],
+        *,
+        volatile: bool = False,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Drop events until the first for which the function is false; emit that one and all after it.
+
+        Emits when: an event comes and the function has returned something false once.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(SkipWhile(_sync(predicate, "skip_while"), volatile, on_error), name)
+
+    def distinct(
+        self,
+        key: Callable[[T_co], object] | None = None,
+        *,
+        last: int | None = None,
+        volatile: bool = False,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Emit each event once; which are the same says ``key``.
+
+        ``last`` bounds how many keys are remembered, the oldest go first; without it memory grows with the
+        number of different keys.
+
+        Emits when: an event's key isn't among those remembered.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        if key is not None:
+            _sync(key, "distinct")
+        if last is not None:
+            _whole("distinct(last", last, 1)
+        return self._then(Distinct(key, last, volatile, on_error), name)
+
+    def enumerate(
+        self, start: int = 0, *, volatile: bool = False, name: str | None = None
+    ) -> Stream[tuple[int, T_co]]:
+        """Emit pairs of a number, counted up from ``start``, and the event.
+
+        Emits when: an event comes.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(Enumerate(start, volatile), name)
+
+    def pairwise(self, *, volatile: bool = False, name: str | None = None) -> Stream[tuple[T_co, T_co]]:
+        """Emit pairs of the event before and the event.
+
+        Emits when: an event comes that isn't the first.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(Pairwise(volatile), name)
+
+    def key_by(self, key: Callable[[T_co], K]) -> Keyed[K, T_co]:
+        """Group by key: what follows keeps a state of its own for each."""
+        from reactor.keyed import Keyed
+
+        return Keyed(self, cast("Callable[[Any], K]", _sync(key, "key_by")))
+
+    # What groups, waits, and holds back ---------------------------------------------------------------------
+
+    def batch(
+        self,
+        max_size: int | None = None,
+        *,
+        max_wait: Duration | None = None,
+        max_weight: float | None = None,
+        weight: Callable[[T_co], float] | None = None,
+        name: str | None = None,
+    ) -> Stream[list[T_co]]:
+        """Emit lists of up to ``max_size`` events, or of up to ``max_weight`` by ``weight(event)``.
+
+        With ``max_wait`` (seconds) a list goes on that long after its first event, full or not. One event that
+        is heavier than ``max_weight`` is a list of its own.
+
+        Emits when: a list is full, its time is over, or the input has completed.
+        Backpressures when: the next operator does.
+        Completes when: its input has and the last list is out.
+        """
+        if max_size is None and max_weight is None:
+            raise ArgumentError("batch(): pass max_size=, or max_weight= with weight=")
+        if max_size is not None:
+            _whole("batch(max_size", max_size, 1)
+        if (max_weight is None) is not (weight is None):
+            raise ArgumentError("batch(): max_weight= and weight= go together")
+        if max_weight is not None and not max_weight > 0:
+            raise ArgumentError(f"batch(max_weight={max_weight!r}): must be > 0")
+        if weight is not None:
+            _sync(weight, "batch(weight=")
+        if max_wait is None:
+            return self._then(Batch(max_size, max_weight, weight), name)
+        seconds = duration(max_wait, "batch(max_wait")
+        return self._then(TimedBatch(seconds, max_size, max_weight, weight), name)
+
+    def rate_limit(
+        self,
+        limit: RateLimit,
+        *,
+        key: Callable[[T_co], object] | None = None,
+        cost: Callable[[T_co], float] | None = None,
+        waiting: int = 1024,
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Let events pass as ``limit`` has tokens for them: one each, or ``cost(event)``.
+
+        With ``key``, each key has tokens of its own, and an event that waits for its key's tokens doesn't hold
+        up those of other keys; up to ``waiting`` events wait.
+
+        Emits when: there are tokens for the next event.
+        Backpressures when: there are none, and with ``key`` when ``waiting`` events wait.
+        Completes when: its input has and no event waits.
+        """
+        if not isinstance(limit, RateLimit):
+            raise ArgumentError(f"rate_limit({limit!r}): pass a RateLimit(rate, per=1, burst=1)")
+        if key is None and callable(limit.rate):
+            raise ArgumentError("rate_limit(): the limit's rate is a function of the key; pass key=")
+        for fn, what in ((key, "rate_limit(key="), (cost, "rate_limit(cost=")):
+            if fn is not None:
+                _sync(fn, what)
+        return self._then(Limit(limit, key, cost, _whole("rate_limit(waiting", waiting, 1)), name)
+
+    def buffer(self, size: int, overflow: Overflow = "block", *, name: str | None = None) -> Stream[T_co]:
+        """Let up to ``size`` events wait here, so that what comes before and after run side by side.
+
+        ``overflow`` says what a full buffer does: ``block`` (backpressure), ``drop_oldest``, ``drop_newest``
+        (both counted in the metrics), or ``error`` (the run fails with Overflow).
+
+        Emits when: the next operator is ready for an event.
+        Backpressures when: it is full and ``overflow="block"``; with another policy never.
+        Completes when: its input has and it is empty.
+        """
+        if overflow not in ("block", "drop_oldest", "drop_newest", "error"):
+            raise ArgumentError(
+                f'buffer(overflow={overflow!r}): must be "block", "drop_oldest", "drop_newest" or "error"'
+            )
+        return self._then(Buffer(_whole("buffer(size", size, 1), overflow), name)
+
+    # Several streams become one -----------------------------------------------------------------------------
+
+    @overload
+    def merge(self, a: Stream[A], /, *, name: str | None = ...) -> Stream[T_co | A]: ...
+    @overload
+    def merge(self, a: Stream[A], b: Stream[B], /, *, name: str | None = ...) -> Stream[T_co | A | B]: ...
+    @overload
+    def merge(
+        self, a: Stream[A], b: Stream[B], c: Stream[C], /, *, name: str | None = ...
+    ) -> Stream[T_co | A | B | C]: ...
+    @overload
+    def merge(self, *others: Stream[A], name: str | None = ...) -> Stream[T_co | A]: ...
+
+    def merge(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
+        """Emit all events of all streams as they come; no input starves another.
+
+        Emits when: one of the inputs has an event.
+        Backpressures when: the next operator does.
+        Completes when: all inputs have.
+        """
+        return self._then(Merge(), name, *_streams("merge", others))
+
+    @overload
+    def concat(self, a: Stream[A], /, *, name: str | None = ...) -> Stream[T_co | A]: ...
+    @overload
+    def concat(self, a: Stream[A], b: Stream[B], /, *, name: str | None = ...) -> Stream[T_co | A | B]: ...
+    @overload
+    def concat(self, *others: Stream[A], name: str | None = ...) -> Stream[T_co | A]: ...
+
+    def concat(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
+        """Emit all events of this stream, then all of the next, whose source is opened only then.
+
+        Emits when: the input whose turn it is has an event.
+        Backpressures when: the next operator does.
+        Completes when: the last input has.
+        """
+        return self._then(Concat(), name, *_streams("concat", others))
+
+    @overload
+    def zip(self, a: Stream[A], /, *, name: str | None = ...) -> Stream[tuple[T_co, A]]: ...
+    @overload
+    def zip(self, a: Stream[A], b: Stream[B], /, *, name: str | None = ...) -> Stream[tuple[T_co, A, B]]: ...
+    @overload
+    def zip(
+        self, a: Stream[A], b: Stream[B], c: Stream[C], /, *, name: str | None = ...
+    ) -> Stream[tuple[T_co, A, B, C]]: ...
+
+    def zip(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
+        """Emit tuples of one event of each stream: the first of all, then the second of all, ...
+
+        Emits when: every input has an event.
+        Backpressures when: the next operator does, or the other inputs are behind.
+        Completes when: one of the inputs has and its events are used up.
+        """
+        return self._then(Zip(), name, *_streams("zip", others))
+
+    # One stream becomes several -----------------------------------------------------------------------------
+
+    def split(
+        self,
+        predicate: Callable[[T_co], object],
+        *,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> tuple[Stream[T_co], Stream[T_co]]:
+        """Return two streams: the events for which the function is true, and the others. Both must be used.
+
+        Emits when: the function has returned.
+        Backpressures when: the branch that the next event goes to does.
+        Completes when: its input has.
+        """
+        _sync(predicate, "split")
+
+        def choose(event: Any) -> int:
+            return 0 if predicate(event) else 1
+
+        node = self._split(choose, 2, f"split({name_of(predicate)})", on_error, name)
+        return Stream._at(Port(node, 0)), Stream._at(Port(node, 1))
+
+    @overload
+    def split_by_type(
+        self, a: type[A], b: type[B], /, *, name: str | None = ...
+    ) -> tuple[Stream[A], Stream[B]]: ...
+    @overload
+    def split_by_type(
+        self, a: type[A], b: type[B], c: type[C], /, *, name: str | None = ...
+    ) -> tuple[Stream[A], Stream[B], Stream[C]]: ...
+    @overload
+    def split_by_type(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], /, *, name: str | None = ...
+    ) -> tuple[Stream[A], Stream[B], Stream[C], Stream[D]]: ...
+
+    def split_by_type(
+        self, *types: type[Any], on_error: OnError = Fail(), name: str | None = None
+    ) -> tuple[Stream[Any], ...]:
+        """Return a stream for each type; an event goes to the first that it is an instance of.
+
+        An event of none of the types is a failure; pass ``object`` as the last type for the rest.
+
+        Emits when: an event comes.
+        Backpressures when: the branch that the next event goes to does.
+        Completes when: its input has.
+        """
+        if len(types) < 2 or not all(isinstance(kind, type) for kind in types):
+            raise ArgumentError("split_by_type(): pass two classes or more")
+        names = ", ".join(kind.__name__ for kind in types)
+
+        def choose(event: Any) -> int:
+            for number, kind in enumerate(types):
+                if isinstance(event, kind):
+                    return number
+            raise TypeError(
+                f"split_by_type({names}): a {type(event).__name__} is none of these; add it, or object last"
+            )
+
+        node = self._split(choose, len(types), f"split_by_type({names})", on_error, name)
+        return tuple(Stream._at(Port(node, number)) for number in range(len(types)))
+
+    def route(
+        self,
+        choose: Callable[[T_co], object],
+        *names: str,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Routes[T_co]:
+        """Return a stream for each name: ``routes["UK"]`` has the events for which ``choose`` returns it.
+
+        ``routes.other`` has the rest. All of them must be used.
+
+        Emits when: the function has returned.
+        Backpressures when: the branch that the next event goes to does.
+        Completes when: its input has.
+        """
+        _sync(choose, "route")
+        if not names or len(set(names)) < len(names):
+            raise ArgumentError(f"route({', '.join(names)}): pass one name or more, each once")
+        numbers = {each: number for number, each in enumerate(names)}
+        other = len(names)
+
+        def number_of(event: Any) -> int:
+            return numbers.get(cast(Any, choose(event)), other)
+
+        node = self._split(number_of, other + 1, f"route({', '.join(names)})", on_error, name)
+        return Routes(
+            {each: Stream._at(Port(node, n)) for each, n in numbers.items()}, Stream._at(Port(node, other))
+        )
+
+    def _split(
+        self, choose: Callable[[Any], int], outputs: int, what: str, on_error: OnError, name: str | None
+    ) -> Node:
+        return Node(Split(choose, what, outputs, on_error), (self._port,), name)
+
+    # Composition --------------------------------------------------------------------------------------------
+
+    @overload
+    def through(
+        self, flow: Callable[Concatenate[Stream[T_co], P], U], *args: P.args, **kwargs: P.kwargs
+    ) -> U: ...
+    @overload
+    def through(self, flow: Callable[[AsyncIterable[T_co]], AsyncIterable[U]]) -> Stream[U]: ...
+
+    def through(self, flow: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return ``flow(stream, ...)``: a part of a pipeline that has a name and can be used again.
+
+        A pipe operator of aiostream, or any function from an async iterable to an async iterable, runs as a
+        stage of its own; it needs ``reactor-streams[aiostream]`` where it is aiostream's, and asyncio.
+        """
+        if getattr(flow, "__module__", "").partition(".")[0] == "aiostream":
+            try:
+                import aiostream  # noqa: F401
+            except ImportError as error:
+                raise MissingExtra("through() with an operator of aiostream", "aiostream") from error
+            return self._then(Foreign(_bound(flow, args, kwargs)))
+        if inspect.isasyncgenfunction(flow):
+            return self._then(Foreign(_bound(flow, args, kwargs)))
+        result = flow(self, *args, **kwargs)
+        if type(result).__module__.partition(".")[0] == "aiostream":
+            return self._then(Foreign(_bound(flow, args, kwargs)))
+        return result
+
+    # Ends ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def to(
+        self,
+        target: Topic[Any],
+        *,
+        key: Callable[[T_co], str | None] | None = ...,
+        headers: Callable[[T_co], Mapping[str, str] | None] | None = ...,
+        time: Callable[[T_co], int | datetime] | None = ...,
+        id: Callable[[T_co], str] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Ending: ...
+    @overload
+    def to(
+        self,
+        target: Sink[T_co] | Callable[[T_co], object],
+        *,
+        concurrency: int | None = ...,
+        ordered: bool = ...,
+        key: Callable[[T_co], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Ending: ...
+
+    def to(
+        self,
+        target: Any,
+        *,
+        concurrency: int | None = None,
+        ordered: bool = True,
+        key: Any = None,
+        headers: Any = None,
+        time: Any = None,
+        id: Any = None,
+        timeout: Duration | None = None,
+        retry: Retry | None = None,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Ending:
+        """End the branch in a sink: a Topic, a Sink, or a function that is called with each event.
+
+        For a topic, ``key``, ``headers``, ``time`` (aware datetime, or microseconds since the epoch) and
+        ``id`` are functions of the event; an event whose id the topic has already isn't stored again. A
+        function may be async, and then takes ``concurrency``, ``ordered`` and ``key`` as ``map`` does.
+        """
+        making = getattr(target, "sink", None)
+        if not isinstance(target, Sink) and callable(making):
+            target = making(key=key, headers=headers, time=time, id=id)
+            key = headers = time = id = None
+            if name is None:
+                name = f"to({target.name})" if target.name else None
+        for what, value in (("headers", headers), ("time", time), ("id", id)):
+            if value is not None:
+                raise ArgumentError(f"to({_shown(target)}, {what}=): only a topic takes {what}=")
+        if isinstance(target, Sink):
+            if concurrency is not None or key is not None:
+                raise ArgumentError(f"to({_shown(target)}): a Sink has one write in flight at a time")
+            seconds = None if timeout is None else duration(timeout, "to(timeout")
+            op: Operator = SinkEnd(target, seconds, retry, on_error)
+            return Ending(Node(op, (self._port,), name))
+        if not callable(target):
+            raise ArgumentError(
+                f"to({_shown(target)}): a sink is a Topic, an object of a class derived from Sink, or a function "
+                "of one event"
+            )
+        how = _how(concurrency, ordered, None, None, key, timeout, retry, on_error, name)
+        pooled = _pooled("to", target, "none", how)
+        if pooled is not None:
+            return Ending(Node(pooled, (self._port,), name))
+        return Ending(Node(CallSink(target, on_error), (self._port,), name))
+
+    def discard(self) -> Ending:
+        """End the branch; its events have no further use."""
+        return Ending(Node(Gather("discard"), (self._port,)))
+
+    # In place -----------------------------------------------------------------------------------------------
+
+    async def collect(self) -> list[T_co]:
+        """Run it, and return all events as a list."""
+        return cast("list[T_co]", await self._run(Gather("collect")))
+
+    async def count(self) -> int:
+        """Run it, and return how many events there were."""
+        return cast(int, await self._run(Gather("count")))
+
+    @overload
+    async def first(self) -> T_co: ...
+    @overload
+    async def first(self, default: U) -> T_co | U: ...
+
+    async def first(self, default: Any = _MISSING) -> Any:
+        """Run it until the first event, and return that. Empty is raised where there is none and no default."""
+        return _or_default("first", await self._then(Take(1, True))._run(Gather("last")), default)
+
+    @overload
+    async def last(self) -> T_co: ...
+    @overload
+    async def last(self, default: U) -> T_co | U: ...
+
+    async def last(self, default: Any = _MISSING) -> Any:
+        """Run it, and return the last event. Empty is raised where there is none and no default."""
+        return _or_default("last", await self._run(Gather("last")), default)
+
+    @overload
+    async def fold(self, fn: Callable[[U, T_co], U], initial: U) -> U: ...
+    @overload
+    async def fold(self, fn: Callable[[U, T_co], U], *, factory: Callable[[], U]) -> U: ...
+
+    async def fold(
+        self,
+        fn: Callable[[Any, Any], Any],
+        initial: Any = _MISSING,
+        *,
+        factory: Callable[[], Any] | None = None,
+    ) -> Any:
+        """Run it, and return what ``state = fn(state, event)`` has come to."""
+        return await self._run(Fold(_sync(fn, "fold"), _start("fold", initial, factory)))
+
+    async def _run(self, end: Operator) -> Any:
+        node = Node(end, (self._port,))
+        graph = Graph("stream", (node,))
+        check(graph)
+        execution = Execution(graph)
+        await execution.execute()
+        return execution.result(node)
+
+    def open(self, *, capacity: int = 1024) -> Opened[T_co]:
+        """Return a block in which the stream runs: ``async with stream.open() as events: async for ...``."""
+        return Opened(Graph("stream", (self._only_port(),), capacity=_whole("open(capacity", capacity, 1)))
+
+    def __aiter__(self) -> AsyncGenerator[T_co, None]:
+        """Iterate in place, where that needs no task of its own; otherwise the error names ``open()``."""
+        return iterate(Graph("stream", (self._only_port(),)))
+
+    def _only_port(self) -> Node:
+        if self._port.node.op.outputs == 1:
+            return self._port.node
+        # One branch of a split: the others are missed by the check, which says so.
+        return Node(Map(_itself), (self._port,), "read")
+
+    # Shared by several --------------------------------------------------------------------------------------
+
+    def _apply(
+        self,
+        verb: str,
+        fn: Callable[..., Any],
+        fused: type[Map] | type[StarMap] | type[Filter] | type[Tap] | type[FlatMap],
+        emit: Emit,
+        how: dict[str, Any],
+        star: bool = False,
+    ) -> Stream[Any]:
+        how = _complete(verb, how)
+        pooled = _pooled(verb, fn, emit, how, star)
+        return self._then(pooled or fused(fn, how["on_error"]), how["name"])
+
+
+class Routes(Mapping[str, Stream[T_co]]):
+    """The streams of ``route``: by name, and ``other`` for the rest."""
+
+    def __init__(self, streams: Mapping[str, Stream[T_co]], other: Stream[T_co]) -> None:
+        self._streams = dict(streams)
+        self.other = other
+
+    def __getitem__(self, name: str) -> Stream[T_co]:
+        return self._streams[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._streams)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+
+# Arguments -------------------------------------------------------------------------------------------------
+
+_DEFAULTS: dict[str, Any] = {
+    "concurrency": None,
+    "ordered": True,
+    "threads": None,
+    "processes": None,
+    "key": None,
+    "timeout": None,
+    "retry": None,
+    "on_error": Fail(),
+    "name": None,
+}
+
+
+def _how(*values: Any) -> dict[str, Any]:
+    return dict(zip(_DEFAULTS, values, strict=True))
+
+
+def _complete(verb: str, how: dict[str, Any]) -> dict[str, Any]:
+    unknown = how.keys() - _DEFAULTS.keys()
+    if unknown:
+        raise ArgumentError(f"{verb}({', '.join(unknown)}=): takes {', '.join(_DEFAULTS)}")
+    return _DEFAULTS | how
+
+
+def _pooled(
+    verb: str, fn: Callable[..., Any], emit: Emit, how: dict[str, Any], star: bool = False
+) -> Call | None:
+    """A pool where one is needed: to await, for threads or processes, or to wait between attempts."""
+    if not callable(fn):
+        raise ArgumentError(f"{verb}({fn!r}): the first argument is a function")
+    if not isinstance(how["on_error"], OnError):
+        raise ArgumentError(
+            f"{verb}(on_error={how['on_error']!r}): must be Fail(), Skip(), DeadLetters() or Fallback(fn)"
+        )
+    if how["retry"] is not None and not isinstance(how["retry"], Retry):
+        raise ArgumentError(f"{verb}(retry={how['retry']!r}): must be a Retry(...)")
+    seconds = None if how["timeout"] is None else duration(how["timeout"], f"{verb}(timeout")
+    sizes = {word: how[word] for word in ("concurrency", "threads", "processes") if how[word] is not None}
+    if len(sizes) > 1:
+        raise ArgumentError(
+            f"{verb}({', '.join(f'{word}=' for word in sizes)}): only one of them makes sense"
+        )
+    for word, size in sizes.items():
+        _whole(f"{verb}({word}", size, 1)
+    key, retry = how["key"], how["retry"]
+    if key is not None:
+        _sync(key, f"{verb}(key=")
+        if not how["ordered"]:
+            raise ArgumentError(f"{verb}(key=, ordered=False): with key= the order is kept within each key")
+    is_async = _is_async(fn)
+    if is_async and ("threads" in sizes or "processes" in sizes):
+        raise ArgumentError(
+            f"{verb}({name_of(fn)}, {next(iter(sizes))}=): is for sync functions; use concurrency="
+        )
+    where: Literal["loop", "inline", "thread", "process"] = "loop"
+    if "threads" in sizes:
+        where = "thread"
+    elif "processes" in sizes:
+        where = "process"
+    elif not is_async and "concurrency" not in sizes:
+        if seconds is not None:
+            raise ArgumentError(
+                f"{verb}({name_of(fn)}, timeout=): a sync function can't be interrupted; make it async, or pass "
+                "threads= or processes="
+            )
+        if key is not None or not how["ordered"]:
+            raise ArgumentError(
+                f"{verb}({name_of(fn)}): key= and ordered= need concurrency=, threads= or processes="
+            )
+        if retry is None:
+            return None
+        where = "inline"
+    order: Order = "key" if key is not None else "input" if how["ordered"] else "done"
+    size = next(iter(sizes.values()), 1)
+    return Call(
+        verb, fn, size, emit, order, key, seconds, retry, how["on_error"], star, where, int(emit != "none")
+    )
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    inner = fn
+    while hasattr(inner, "func"):  # functools.partial
+        inner = inner.func
+    if inspect.isasyncgenfunction(inner):
+        raise ArgumentError(
+            f"{name_of(fn)}: an async generator function; it can be a source, or go to through()"
+        )
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))
+
+
+def _sync(fn: Any, verb: str) -> Callable[..., Any]:
+    if not callable(fn):
+        raise ArgumentError(f"{verb}({fn!r}): has to be a function")
+    if _is_async(fn):
+        raise ArgumentError(f"{verb}({name_of(fn)}): this function has to be sync")
+    return cast("Callable[..., Any]", fn)
+
+
+def _start(verb: str, initial: Any, factory: Callable[[], Any] | None) -> Callable[[], Any]:
+    if (initial is _MISSING) is (factory is None):
+        raise ArgumentError(f"{verb}(): pass either an initial state or factory=")
+    if factory is not None:
+        return factory
+    if isinstance(initial, list | dict | set | bytearray):
+        kind = type(initial).__name__
+        raise ArgumentError(
+            f"{verb}(initial={initial!r}): a {kind} would be shared by all runs; pass factory={kind}"
+        )
+    return lambda: initial
+
+
+def _whole(where: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"{where}={value!r}): must be a whole number >= {least}")
+    return value
+
+
+def _streams(verb: str, others: Sequence[Stream[Any]]) -> Sequence[Stream[Any]]:
+    if not others:
+        raise ArgumentError(f"{verb}(): pass one stream or more")
+    for other in others:
+        if not isinstance(other, Stream):
+            raise ArgumentError(f"{verb}({_shown(other)}): is no Stream; write Stream(...)")
+    return others
+
+
+def _bound(flow: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[Any], Any]:
+    return lambda events: flow(events, *args, **kwargs)
+
+
+def _or_default(verb: str, found: Any, default: Any) -> Any:
+    if found is not NOTHING:
+        return found
+    if default is not _MISSING:
+        return default
+    raise Empty(f"{verb}(): the stream ended without an event; pass a default")
+
+
+def _itself(event: Any) -> Any:
+    return event
+
+
+def _shown(target: Any) -> str:
+    return name_of(target) if callable(target) else type(target).__name__
