@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
-from reactor.connectors.files import FileSource, Lines, Rows, text_encoding
-from reactor.core import ArgumentError, Source
+from reactor.connectors.files import FileSource, Lines, LinesSink, Rows, text_encoding
+from reactor.core import ArgumentError, Sink, Source
 
-__all__ = ["csv", "jsonl"]
+__all__ = ["csv", "jsonl", "jsonl_sink"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,15 @@ def jsonl(path: Path, type: Any = None) -> Source[Any]:
     """
     name = _path("jsonl", path)
     return FileSource(lambda: Lines(name, Any if type is None else type))
+
+
+def jsonl_sink(path: Path) -> Sink[object]:
+    """Return a sink that appends a line of JSON for each event to a file.
+
+    A write puts all of its lines there or none; they are on the disk (fsync) once the run's next barrier has
+    passed. A run that is repeated after a crash may write lines again.
+    """
+    return LinesSink(_path("jsonl_sink", path))
 
 
 def _path(call: str, path: Path) -> str:

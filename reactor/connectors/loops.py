@@ -6,9 +6,10 @@ thread that serves all of them. What is posted here returns at once.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -106,3 +107,34 @@ class AwaitableThread(threading.Thread):
         # It has done its work; only Python's own last steps are left, which tell nobody.
         while self.is_alive():
             await anyio.lowlevel.checkpoint()
+
+
+class OwnThread:
+    """Runs calls that block, one after the other, on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Waiter[Any]] | None] = queue.SimpleQueue()
+        self._thread = AwaitableThread(self._run, name)
+        self._thread.start()
+
+    def ask(self, work: Callable[[], R]) -> Waiter[R]:
+        """Have it run, and return what waits for its result."""
+        waiter: Waiter[R] = Waiter()
+        self._calls.put((work, waiter))
+        return waiter
+
+    async def end(self, last: Callable[[], object]) -> None:
+        """Run ``last`` after what was asked for before, and return once the thread is gone."""
+        waiter = self.ask(last)
+        self._calls.put(None)
+        await self._thread.ended()
+        await waiter.wait()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            work, waiter = call
+            try:
+                waiter.succeed(work())
+            except BaseException as error:
+                waiter.fail(error)
+            del call, work, waiter  # an idle thread holds nothing

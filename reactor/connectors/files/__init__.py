@@ -7,6 +7,7 @@ thread that does it, ``sink`` appends.
 from reactor.connectors.files.blocks import text_encoding
 from reactor.connectors.files.lines import Lines
 from reactor.connectors.files.rows import Rows
+from reactor.connectors.files.sink import LinesSink
 from reactor.connectors.files.source import FileSource
 
-__all__ = ["FileSource", "Lines", "Rows", "text_encoding"]
+__all__ = ["FileSource", "Lines", "LinesSink", "Rows", "text_encoding"]

@@ -65,12 +65,10 @@ class Blocks:
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 kind = "a folder" if os.path.isdir(self.path) else "a pipe or device"
                 raise DecodeError(f"{self.path}: is {kind}; give the path of a regular file")
-            raw = open(self.path, "rb")  # noqa: SIM115
+            self._file = raw = open(self.path, "rb")  # noqa: SIM115
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 self._zip = raw
                 self._file = gzip.GzipFile(fileobj=raw)
-            else:
-                self._file = raw
         except OSError as error:
             raise DecodeError(f"{self.path}: can't be opened: {error.strerror or error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ import anyio.lowlevel
 
 from reactor.connectors.files.batches import Reader
 from reactor.connectors.log import Batch
-from reactor.connectors.loops import AwaitableThread, Waiter
+from reactor.connectors.loops import OwnThread, Waiter
 from reactor.core import ArgumentError, Record, Source, UsedTwice
 
 T_co = TypeVar("T_co", covariant=True)
@@ -29,8 +28,8 @@ class FileSource(Source[T_co]):
     def __init__(self, make: Callable[[], Reader]) -> None:
         self.name = make().name
         self._make = make
-        self._thread: AwaitableThread | None = None
-        self._asked: queue.SimpleQueue[Waiter[Batch | None] | None] = queue.SimpleQueue()
+        self._reader: Reader | None = None
+        self._thread: OwnThread | None = None
         self._ahead: Waiter[Batch | None] | None = None
         self._records: Sequence[Record[Any]] = ()
         self._error: Exception | None = None
@@ -40,29 +39,10 @@ class FileSource(Source[T_co]):
         if self._thread is not None:
             raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
         self._records, self._error = (), None
-        self._asked = asked = queue.SimpleQueue[Waiter[Batch | None] | None]()
         self._ahead = None
-        opened: Waiter[None] = Waiter()
-        reader = self._make()
-
-        def work() -> None:
-            try:
-                reader.open()
-            except BaseException as error:
-                opened.fail(error)
-            else:
-                opened.succeed(None)
-                while (waiter := asked.get()) is not None:
-                    try:
-                        waiter.succeed(reader.batch(ROWS))
-                    except BaseException as error:
-                        waiter.fail(error)
-            finally:
-                reader.close()
-
-        self._thread = AwaitableThread(work, f"reactor file {self.name}")
-        self._thread.start()
-        await opened.wait()
+        self._reader = self._make()
+        self._thread = OwnThread(f"reactor file {self.name}")
+        await self._thread.ask(self._reader.open).wait()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
         """Return 1 to ``limit`` records; None at the end.
@@ -94,27 +74,23 @@ class FileSource(Source[T_co]):
 
     async def _next(self) -> Batch | None:
         """Return the next batch, and have the one after it read meanwhile."""
-        if self._thread is None:
+        thread, reader = self._thread, self._reader
+        if thread is None or reader is None:
             raise RuntimeError(f"{self.name}: used before open() or after close()")
         if self._ahead is None:
-            self._ahead = self._ask()
+            self._ahead = thread.ask(lambda: reader.batch(ROWS))
         try:
             batch = await self._ahead.wait()  # cancelled here, it is there for the next call
         except Exception as error:
             self._error = error
             raise
-        self._ahead = self._ask()
+        self._ahead = thread.ask(lambda: reader.batch(ROWS))
         return batch
-
-    def _ask(self) -> Waiter[Batch | None]:
-        waiter: Waiter[Batch | None] = Waiter()
-        self._asked.put(waiter)
-        return waiter
 
     async def close(self) -> None:
         """Close the file, and wait for the thread's end."""
         thread, self._thread = self._thread, None
-        if thread is not None:
-            self._asked.put(None)
-            self._records, self._ahead = (), None
-            await thread.ended()
+        reader, self._reader = self._reader, None
+        self._records, self._ahead = (), None
+        if thread is not None and reader is not None:
+            await thread.end(reader.close)
