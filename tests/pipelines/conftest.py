@@ -1,0 +1,120 @@
+"""Orders files that are made up, and the application as a child process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+DECEMBER = Path(__file__).parents[2] / "pipelines/orders/data/online_retail_2010_12.csv.gz"
+
+
+def row(
+    invoice: str,
+    quantity: int | str = 2,
+    price: str = "1.25",
+    *,
+    code: str = "85123A",
+    customer: str = "17850.0",
+    time: str = "2010-12-01 08:26:00",
+    description: str = "WHITE HANGING HEART",
+) -> str:
+    return f"{invoice},{code},{description},{quantity},{time},{price},{customer},United Kingdom"
+
+
+@pytest.fixture
+def make_row() -> Callable[..., str]:
+    return row
+
+
+@pytest.fixture
+def orders_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write an orders file: the header, and these lines."""
+
+    def make(lines: Iterable[str], name: str = "orders.csv", header: str = HEADER) -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join([header, *lines]) + "\n", "utf-8")
+        return path
+
+    return make
+
+
+class App:
+    """``python -m pipelines.orders`` in a child process."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.orders", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+            start_new_session=True,
+        )
+        self.out = ""
+        self.err = ""
+        self._printed = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=("out", self.process.stdout)),
+            threading.Thread(target=self._read, args=("err", self.process.stderr)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, stream: Any) -> None:
+        for line in stream:
+            with self._printed:
+                setattr(self, name, getattr(self, name) + line)
+                self._printed.notify_all()
+        stream.close()
+
+    def until_printed(self, text: str, timeout: float = 30) -> None:
+        with self._printed:
+            assert self._printed.wait_for(lambda: text in self.out + self.err, timeout), self.out + self.err
+
+    def wait(self, timeout: float = 50) -> int:
+        """Return the exit code."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        self.process.kill()
+        self.wait()
+
+
+@pytest.fixture
+def app() -> Generator[Callable[..., App], None, None]:
+    """Start the application; what still runs after the test is killed."""
+    started: list[App] = []
+
+    def start(*arguments: str | Path) -> App:
+        started.append(App(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
