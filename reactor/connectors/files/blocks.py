@@ -114,10 +114,11 @@ class Blocks:
                 return more
             try:
                 text = self._decoder.decode(more, not more)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
+                at = self._read - len(more) + getattr(error, "start", 0)
                 raise DecodeError(
-                    f"{self.path}: not {self._given} near byte {self._read - len(more) + error.start}: "
-                    f"{error.reason}; pass the encoding= that it was written in"
+                    f"{self.path}: not {self._given} near byte {at}: "
+                    f"{getattr(error, 'reason', error)}; pass the encoding= that it was written in"
                 ) from error
             if text or not more:
                 return text.encode("utf-8", "surrogatepass")

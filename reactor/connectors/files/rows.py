@@ -47,8 +47,8 @@ class Rows:
                 header = next(self._rows, None)
         except csv.Error as error:
             raise DecodeError(f"{self._path}, line 1: the header isn't CSV: {error}") from error
-        if self._wrong:
-            raise next(iter(self._wrong.values()))
+        if error := self._wrong_in(0, self._rows.line_num):
+            raise error
         self._fields = self._header(header)
         self._begin = self._rows.line_num
 
