@@ -52,7 +52,8 @@ def csv(
 
     Records have the line where they begin as position, and its bytes as ``raw``. A row that doesn't fit goes
     to the pipeline's dead letters if it has any; else it raises DecodeError, which names file, line and
-    column. Raises ArgumentError here; for a file that isn't there or lacks a column when it is opened.
+    column. Raises ArgumentError here; FileError for a file that isn't there, DecodeError for a column that
+    isn't, when a run opens it.
     """
     name = _path("csv", path)
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':

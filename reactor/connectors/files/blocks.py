@@ -9,7 +9,7 @@ import stat
 import zlib
 from io import BufferedIOBase, BufferedReader
 
-from reactor.core import ArgumentError, DecodeError
+from reactor.core import ArgumentError, DecodeError, FileError
 
 SIZE = 1 << 18
 """Bytes that are read at once."""
@@ -62,15 +62,17 @@ class Blocks:
     def open(self) -> None:
         """Open the file. Raises for one that isn't there, may not be read, or isn't a file."""
         try:
-            if not stat.S_ISREG(os.stat(self.path).st_mode):
-                kind = "a folder" if os.path.isdir(self.path) else "a pipe or device"
-                raise DecodeError(f"{self.path}: is {kind}; give the path of a regular file")
-            self._file = raw = open(self.path, "rb")  # noqa: SIM115
-            if raw.peek(2)[:2] == b"\x1f\x8b":
-                self._zip = raw
-                self._file = gzip.GzipFile(fileobj=raw)
+            mode = os.stat(self.path).st_mode
+            if stat.S_ISREG(mode):
+                self._file = raw = open(self.path, "rb")  # noqa: SIM115
+                if raw.peek(2)[:2] == b"\x1f\x8b":
+                    self._zip = raw
+                    self._file = gzip.GzipFile(fileobj=raw)
         except OSError as error:
-            raise DecodeError(f"{self.path}: can't be opened: {error.strerror or error}") from error
+            raise FileError(f"{self.path}: can't be opened: {error.strerror or error}") from error
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+            raise FileError(f"{self.path}: is {kind}; give the path of a regular file")
 
     def next(self) -> bytes:
         """Return the next block; empty at the end. Only the last one may end without a line's end."""
@@ -89,7 +91,7 @@ class Blocks:
             parts.append(more)
             size += len(more)
             if size > LONGEST:
-                raise DecodeError(
+                raise FileError(
                     f"{self.path}: a line from byte {self.offset} on is longer than {LONGEST >> 20} MiB; "
                     "is this a file of text?"
                 )
@@ -105,7 +107,7 @@ class Blocks:
             try:
                 more = self._file.read1(SIZE)
             except (OSError, EOFError, zlib.error) as error:
-                raise DecodeError(
+                raise FileError(
                     f"{self.path}: can't be read after byte {self._read}"
                     f"{' (unzipped)' if self._zip else ''}: {error}; is the file complete?"
                 ) from error

@@ -11,7 +11,7 @@ import msgspec
 from reactor.connectors.files.batches import BYTES, Fault, assemble
 from reactor.connectors.files.blocks import Blocks
 from reactor.connectors.log import Batch
-from reactor.core import ArgumentError, DecodeError
+from reactor.core import ArgumentError, DecodeError, FileError
 
 
 class Lines:
@@ -27,7 +27,7 @@ class Lines:
             raise ArgumentError(f"files.jsonl({path!r}, {kind!r}): can't be decoded: {error}") from error
         self._lines: Iterator[bytes] = iter(())
         self._line = 0
-        self._failure: DecodeError | None = None
+        self._failure: Exception | None = None
 
     def open(self) -> None:
         self._blocks.open()
@@ -65,7 +65,7 @@ class Lines:
                     size += len(line)
                     if size > BYTES:
                         break
-            except DecodeError as error:
+            except (DecodeError, FileError) as error:
                 self._failure = error
             self._line = number
             if values or faults:

@@ -13,7 +13,7 @@ import msgspec
 from reactor.connectors.files.batches import BYTES, Fault, assemble
 from reactor.connectors.files.blocks import Blocks, wrong_encoding
 from reactor.connectors.log import Batch
-from reactor.core import DecodeError
+from reactor.core import DecodeError, FileError
 
 
 class Rows:
@@ -47,8 +47,8 @@ class Rows:
                 header = next(self._rows, None)
         except csv.Error as error:
             raise DecodeError(f"{self._path}, line 1: the header isn't CSV: {error}") from error
-        if error := self._wrong_in(0, self._rows.line_num):
-            raise error
+        if wrong := self._wrong_in(0, self._rows.line_num):
+            raise wrong
         self._fields = self._header(header)
         self._begin = self._rows.line_num
 
@@ -154,7 +154,7 @@ class Rows:
                 begin = self._begin = end
                 if len(faults) < limit and (size := size + len(raw)) <= BYTES:
                     continue
-            except DecodeError as error:
+            except (DecodeError, FileError) as error:
                 self._failure = error
             if values or faults:
                 break

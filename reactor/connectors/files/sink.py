@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from reactor.connectors.loops import OwnThread
-from reactor.core import ArgumentError, DecodeError, Sink
+from reactor.core import ArgumentError, FileError, Sink
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -36,7 +36,7 @@ class LinesSink(Sink[T_contra]):
         await self._thread.ask(self._open).wait()
 
     async def write(self, events: Sequence[T_contra]) -> None:
-        """Append the events; ArgumentError for one that JSON can't say, DecodeError if the disk is full."""
+        """Append the events; ArgumentError for one that JSON can't say, FileError if the disk is full."""
         # Encoded here, not on the thread: the caller may change its objects after this call.
         try:
             lines = _JSON.encode_lines(events)
@@ -68,7 +68,7 @@ class LinesSink(Sink[T_contra]):
                 if file.read(1) != b"\n":
                     self._append(b"\n")
         except OSError as error:
-            raise DecodeError(f"{self._path}: can't be opened: {error.strerror or error}") from error
+            raise FileError(f"{self._path}: can't be opened: {error.strerror or error}") from error
 
     def _append(self, lines: bytes) -> None:
         file = self._file
@@ -81,14 +81,14 @@ class LinesSink(Sink[T_contra]):
         except OSError as error:
             with suppress(OSError):
                 file.truncate(begin)
-            raise DecodeError(f"{self._path}: can't be written: {error.strerror or error}") from error
+            raise FileError(f"{self._path}: can't be written: {error.strerror or error}") from error
 
     def _sync(self) -> None:
         assert self._file is not None
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise DecodeError(f"{self._path}: can't be written: {error.strerror or error}") from error
+            raise FileError(f"{self._path}: can't be written: {error.strerror or error}") from error
 
     def _close(self) -> None:
         if self._file is not None:

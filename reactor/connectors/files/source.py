@@ -48,7 +48,7 @@ class FileSource(Source[T_co]):
         """Return 1 to ``limit`` records; None at the end.
 
         Raises DecodeError for a record that doesn't fit, after what stands before it was returned, unless
-        ``reject`` takes it: then reading goes on. A file that can't be read on raises either way.
+        ``reject`` takes it: then reading goes on. FileError for a file that can't be read on.
         """
         if limit < 1:
             raise ArgumentError(f"read(limit={limit}): must be >= 1")
