@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
 
+from reactor.arguments import MISSING, start, sync
 from reactor.delivery import Fail, OnError
 from reactor.operators import Scan
-from reactor.stream import _MISSING, Stream, _start, _sync
+from reactor.stream import Stream
 
 __all__ = ["Keyed"]
 
@@ -39,7 +40,7 @@ class Keyed(Generic[K, T]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        op = Scan(_sync(fn, "reduce"), _nothing, self._key, volatile, on_error, emits_first=True)
+        op = Scan(sync(fn, "reduce"), _nothing, self._key, volatile, on_error, emits_first=True)
         return cast("Stream[tuple[K, T]]", self._stream._then(op, name))
 
     @overload
@@ -66,7 +67,7 @@ class Keyed(Generic[K, T]):
     def scan(
         self,
         fn: Callable[[Any, Any], Any],
-        initial: Any = _MISSING,
+        initial: Any = MISSING,
         *,
         factory: Callable[[], Any] | None = None,
         volatile: bool = False,
@@ -79,7 +80,7 @@ class Keyed(Generic[K, T]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        op = Scan(_sync(fn, "scan"), _start("scan", initial, factory), self._key, volatile, on_error)
+        op = Scan(sync(fn, "scan"), start("scan", initial, factory), self._key, volatile, on_error)
         return self._stream._then(op, name)
 
 

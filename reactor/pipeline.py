@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeVar
 import anyio
 import anyio.abc
 
+from reactor.arguments import whole
 from reactor.core import ArgumentError, Cancelled, Duration, Sink, duration
 from reactor.delivery import DeadLetter
 from reactor.engine import Execution, Metrics, State, described, log
 from reactor.graph import Graph, check, describe
-from reactor.stream import Ending, _whole
+from reactor.stream import Ending
 
 __all__ = ["Pipeline", "Run", "run"]
 
@@ -59,8 +60,8 @@ class Pipeline:
             name,
             tuple(branch.node for branch in branches),
             dead_letters=None if dead_letters is None else _letters(name, dead_letters),
-            capacity=_whole(f"Pipeline({name!r}, capacity", capacity, 1),
-            chunk=_whole(f"Pipeline({name!r}, chunk", chunk, 1),
+            capacity=whole(f"Pipeline({name!r}, capacity", capacity, 1),
+            chunk=whole(f"Pipeline({name!r}, chunk", chunk, 1),
             interval=duration(interval, f"Pipeline({name!r}, interval"),
         )
         check(self._graph)

@@ -16,6 +16,7 @@ from collections.abc import (
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
+from reactor.arguments import MISSING, completed, pooled, settings, shown, start, sync, whole
 from reactor.core import ArgumentError, Duration, Empty, MissingExtra, Sink, Source, UsedTwice, duration
 from reactor.delivery import Fail, OnError, Retry
 from reactor.engine import Execution, Feed, Opened, iterate
@@ -24,7 +25,6 @@ from reactor.operators import (
     NOTHING,
     Batch,
     Buffer,
-    Call,
     CallSink,
     Concat,
     Distinct,
@@ -39,7 +39,6 @@ from reactor.operators import (
     Map,
     Merge,
     OfType,
-    Order,
     Origin,
     Pairwise,
     RateLimit,
@@ -76,7 +75,6 @@ P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
-_MISSING: Any = NOTHING
 
 
 class _OneShot:
@@ -158,7 +156,7 @@ class Stream(Generic[T_co]):
     __slots__ = ("_port",)
 
     @overload
-    def __init__(self: Stream[T], source: Source[T]) -> None: ...
+    def __init__(self: Stream[T], source: Source[T] | Feed[T]) -> None: ...
     @overload
     def __init__(self: Stream[T], source: Iterable[T]) -> None: ...
     @overload
@@ -256,7 +254,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
         Completes when: its input has.
         """
-        how = _how(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
         return self._apply("filter", predicate, Filter, "input_if", how)
 
     def tap(
@@ -279,7 +277,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
         Completes when: its input has.
         """
-        how = _how(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
         return self._apply("tap", fn, Tap, "input", how)
 
     @overload
@@ -363,7 +361,7 @@ class Stream(Generic[T_co]):
     def scan(
         self,
         fn: Callable[[Any, Any], Any],
-        initial: Any = _MISSING,
+        initial: Any = MISSING,
         *,
         factory: Callable[[], Any] | None = None,
         volatile: bool = False,
@@ -378,8 +376,8 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        _sync(fn, "scan")
-        return self._then(Scan(fn, _start("scan", initial, factory), None, volatile, on_error), name)
+        sync(fn, "scan")
+        return self._then(Scan(fn, start("scan", initial, factory), None, volatile, on_error), name)
 
     def take(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
         """Emit the first ``count`` events, and stop the input.
@@ -388,7 +386,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: ``count`` events have come, or its input has completed.
         """
-        return self._then(Take(_whole("take(count", count, 0), volatile), name)
+        return self._then(Take(whole("take(count", count, 0), volatile), name)
 
     def take_while(
         self,
@@ -404,7 +402,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: the function has returned something false, or its input has completed.
         """
-        return self._then(TakeWhile(_sync(predicate, "take_while"), volatile, on_error), name)
+        return self._then(TakeWhile(sync(predicate, "take_while"), volatile, on_error), name)
 
     def skip(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
         """Emit all but the first ``count`` events.
@@ -413,7 +411,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        return self._then(Skip(_whole("skip(count", count, 0), volatile), name)
+        return self._then(Skip(whole("skip(count", count, 0), volatile), name)
 
     def skip_while(
         self,
@@ -429,7 +427,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        return self._then(SkipWhile(_sync(predicate, "skip_while"), volatile, on_error), name)
+        return self._then(SkipWhile(sync(predicate, "skip_while"), volatile, on_error), name)
 
     def distinct(
         self,
@@ -450,9 +448,9 @@ class Stream(Generic[T_co]):
         Completes when: its input has.
         """
         if key is not None:
-            _sync(key, "distinct")
+            sync(key, "distinct")
         if last is not None:
-            _whole("distinct(last", last, 1)
+            whole("distinct(last", last, 1)
         return self._then(Distinct(key, last, volatile, on_error), name)
 
     def enumerate(
@@ -479,7 +477,7 @@ class Stream(Generic[T_co]):
         """Group by key: what follows keeps a state of its own for each."""
         from reactor.keyed import Keyed
 
-        return Keyed(self, cast("Callable[[Any], K]", _sync(key, "key_by")))
+        return Keyed(self, cast("Callable[[Any], K]", sync(key, "key_by")))
 
     # What groups, waits, and holds back ---------------------------------------------------------------------
 
@@ -504,13 +502,13 @@ class Stream(Generic[T_co]):
         if max_size is None and max_weight is None:
             raise ArgumentError("batch(): pass max_size=, or max_weight= with weight=")
         if max_size is not None:
-            _whole("batch(max_size", max_size, 1)
+            whole("batch(max_size", max_size, 1)
         if (max_weight is None) is not (weight is None):
             raise ArgumentError("batch(): max_weight= and weight= go together")
         if max_weight is not None and not max_weight > 0:
             raise ArgumentError(f"batch(max_weight={max_weight!r}): must be > 0")
         if weight is not None:
-            _sync(weight, "batch(weight=")
+            sync(weight, "batch(weight=")
         if max_wait is None:
             return self._then(Batch(max_size, max_weight, weight), name)
         seconds = duration(max_wait, "batch(max_wait")
@@ -540,8 +538,8 @@ class Stream(Generic[T_co]):
             raise ArgumentError("rate_limit(): the limit's rate is a function of the key; pass key=")
         for fn, what in ((key, "rate_limit(key="), (cost, "rate_limit(cost=")):
             if fn is not None:
-                _sync(fn, what)
-        return self._then(Limit(limit, key, cost, _whole("rate_limit(waiting", waiting, 1)), name)
+                sync(fn, what)
+        return self._then(Limit(limit, key, cost, whole("rate_limit(waiting", waiting, 1)), name)
 
     def buffer(self, size: int, overflow: Overflow = "block", *, name: str | None = None) -> Stream[T_co]:
         """Let up to ``size`` events wait here, so that what comes before and after run side by side.
@@ -557,7 +555,7 @@ class Stream(Generic[T_co]):
             raise ArgumentError(
                 f'buffer(overflow={overflow!r}): must be "block", "drop_oldest", "drop_newest" or "error"'
             )
-        return self._then(Buffer(_whole("buffer(size", size, 1), overflow), name)
+        return self._then(Buffer(whole("buffer(size", size, 1), overflow), name)
 
     # Several streams become one -----------------------------------------------------------------------------
 
@@ -630,7 +628,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the branch that the next event goes to does.
         Completes when: its input has.
         """
-        _sync(predicate, "split")
+        sync(predicate, "split")
 
         def choose(event: Any) -> int:
             return 0 if predicate(event) else 1
@@ -692,7 +690,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the branch that the next event goes to does.
         Completes when: its input has.
         """
-        _sync(choose, "route")
+        sync(choose, "route")
         if not names or len(set(names)) < len(names):
             raise ArgumentError(f"route({', '.join(names)}): pass one name or more, each once")
         numbers = {each: number for number, each in enumerate(names)}
@@ -714,11 +712,11 @@ class Stream(Generic[T_co]):
     # Composition --------------------------------------------------------------------------------------------
 
     @overload
+    def through(self, flow: Callable[[AsyncIterable[T_co]], AsyncIterable[U]]) -> Stream[U]: ...
+    @overload
     def through(
         self, flow: Callable[Concatenate[Stream[T_co], P], U], *args: P.args, **kwargs: P.kwargs
     ) -> U: ...
-    @overload
-    def through(self, flow: Callable[[AsyncIterable[T_co]], AsyncIterable[U]]) -> Stream[U]: ...
 
     def through(self, flow: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return ``flow(stream, ...)``: a part of a pipeline that has a name and can be used again.
@@ -798,22 +796,22 @@ class Stream(Generic[T_co]):
                 name = f"to({target.name})" if target.name else None
         for what, value in (("headers", headers), ("time", time), ("id", id)):
             if value is not None:
-                raise ArgumentError(f"to({_shown(target)}, {what}=): only a topic takes {what}=")
+                raise ArgumentError(f"to({shown(target)}, {what}=): only a topic takes {what}=")
         if isinstance(target, Sink):
             if concurrency is not None or key is not None:
-                raise ArgumentError(f"to({_shown(target)}): a Sink has one write in flight at a time")
+                raise ArgumentError(f"to({shown(target)}): a Sink has one write in flight at a time")
             seconds = None if timeout is None else duration(timeout, "to(timeout")
             op: Operator = SinkEnd(target, seconds, retry, on_error)
             return Ending(Node(op, (self._port,), name))
         if not callable(target):
             raise ArgumentError(
-                f"to({_shown(target)}): a sink is a Topic, an object of a class derived from Sink, or a function "
+                f"to({shown(target)}): a sink is a Topic, an object of a class derived from Sink, or a function "
                 "of one event"
             )
-        how = _how(concurrency, ordered, None, None, key, timeout, retry, on_error, name)
-        pooled = _pooled("to", target, "none", how)
-        if pooled is not None:
-            return Ending(Node(pooled, (self._port,), name))
+        how = settings(concurrency, ordered, None, None, key, timeout, retry, on_error, name)
+        call = pooled("to", target, "none", how)
+        if call is not None:
+            return Ending(Node(call, (self._port,), name))
         return Ending(Node(CallSink(target, on_error), (self._port,), name))
 
     def discard(self) -> Ending:
@@ -835,8 +833,8 @@ class Stream(Generic[T_co]):
     @overload
     async def first(self, default: U) -> T_co | U: ...
 
-    async def first(self, default: Any = _MISSING) -> Any:
-        """Run it until the first event, and return that. Empty is raised where there is none and no default."""
+    async def first(self, default: Any = MISSING) -> Any:
+        """Run it until the first event, and return that; without one the default, or Empty is raised."""
         return _or_default("first", await self._then(Take(1, True))._run(Gather("last")), default)
 
     @overload
@@ -844,8 +842,8 @@ class Stream(Generic[T_co]):
     @overload
     async def last(self, default: U) -> T_co | U: ...
 
-    async def last(self, default: Any = _MISSING) -> Any:
-        """Run it, and return the last event. Empty is raised where there is none and no default."""
+    async def last(self, default: Any = MISSING) -> Any:
+        """Run it, and return the last event; without one the default, or Empty is raised."""
         return _or_default("last", await self._run(Gather("last")), default)
 
     @overload
@@ -856,12 +854,12 @@ class Stream(Generic[T_co]):
     async def fold(
         self,
         fn: Callable[[Any, Any], Any],
-        initial: Any = _MISSING,
+        initial: Any = MISSING,
         *,
         factory: Callable[[], Any] | None = None,
     ) -> Any:
         """Run it, and return what ``state = fn(state, event)`` has come to."""
-        return await self._run(Fold(_sync(fn, "fold"), _start("fold", initial, factory)))
+        return await self._run(Fold(sync(fn, "fold"), start("fold", initial, factory)))
 
     async def _run(self, end: Operator) -> Any:
         node = Node(end, (self._port,))
@@ -873,7 +871,7 @@ class Stream(Generic[T_co]):
 
     def open(self, *, capacity: int = 1024) -> Opened[T_co]:
         """Return a block in which the stream runs: ``async with stream.open() as events: async for ...``."""
-        return Opened(Graph("stream", (self._only_port(),), capacity=_whole("open(capacity", capacity, 1)))
+        return Opened(Graph("stream", (self._only_port(),), capacity=whole("open(capacity", capacity, 1)))
 
     def __aiter__(self) -> AsyncGenerator[T_co, None]:
         """Iterate in place, where that needs no task of its own; otherwise the error names ``open()``."""
@@ -896,9 +894,9 @@ class Stream(Generic[T_co]):
         how: dict[str, Any],
         star: bool = False,
     ) -> Stream[Any]:
-        how = _complete(verb, how)
-        pooled = _pooled(verb, fn, emit, how, star)
-        return self._then(pooled or fused(fn, how["on_error"]), how["name"])
+        how = completed(verb, how)
+        call = pooled(verb, fn, emit, how, star)
+        return self._then(call or fused(fn, how["on_error"]), how["name"])
 
 
 class Routes(Mapping[str, Stream[T_co]]):
@@ -918,134 +916,6 @@ class Routes(Mapping[str, Stream[T_co]]):
         return len(self._streams)
 
 
-# Arguments -------------------------------------------------------------------------------------------------
-
-_DEFAULTS: dict[str, Any] = {
-    "concurrency": None,
-    "ordered": True,
-    "threads": None,
-    "processes": None,
-    "key": None,
-    "timeout": None,
-    "retry": None,
-    "on_error": Fail(),
-    "name": None,
-}
-
-
-def _how(*values: Any) -> dict[str, Any]:
-    return dict(zip(_DEFAULTS, values, strict=True))
-
-
-def _complete(verb: str, how: dict[str, Any]) -> dict[str, Any]:
-    unknown = how.keys() - _DEFAULTS.keys()
-    if unknown:
-        raise ArgumentError(f"{verb}({', '.join(unknown)}=): takes {', '.join(_DEFAULTS)}")
-    return _DEFAULTS | how
-
-
-def _pooled(
-    verb: str, fn: Callable[..., Any], emit: Emit, how: dict[str, Any], star: bool = False
-) -> Call | None:
-    """A pool where one is needed: to await, for threads or processes, or to wait between attempts."""
-    if not callable(fn):
-        raise ArgumentError(f"{verb}({fn!r}): the first argument is a function")
-    if not isinstance(how["on_error"], OnError):
-        raise ArgumentError(
-            f"{verb}(on_error={how['on_error']!r}): must be Fail(), Skip(), DeadLetters() or Fallback(fn)"
-        )
-    if how["retry"] is not None and not isinstance(how["retry"], Retry):
-        raise ArgumentError(f"{verb}(retry={how['retry']!r}): must be a Retry(...)")
-    seconds = None if how["timeout"] is None else duration(how["timeout"], f"{verb}(timeout")
-    sizes = {word: how[word] for word in ("concurrency", "threads", "processes") if how[word] is not None}
-    if len(sizes) > 1:
-        raise ArgumentError(
-            f"{verb}({', '.join(f'{word}=' for word in sizes)}): only one of them makes sense"
-        )
-    for word, size in sizes.items():
-        _whole(f"{verb}({word}", size, 1)
-    key, retry = how["key"], how["retry"]
-    if key is not None:
-        _sync(key, f"{verb}(key=")
-        if not how["ordered"]:
-            raise ArgumentError(f"{verb}(key=, ordered=False): with key= the order is kept within each key")
-    is_async = _is_async(fn)
-    if is_async and ("threads" in sizes or "processes" in sizes):
-        raise ArgumentError(
-            f"{verb}({name_of(fn)}, {next(iter(sizes))}=): is for sync functions; use concurrency="
-        )
-    where: Literal["loop", "inline", "thread", "process"] = "loop"
-    if "threads" in sizes:
-        where = "thread"
-    elif "processes" in sizes:
-        where = "process"
-    elif not is_async and "concurrency" not in sizes:
-        if seconds is not None:
-            raise ArgumentError(
-                f"{verb}({name_of(fn)}, timeout=): a sync function can't be interrupted; make it async, or pass "
-                "threads= or processes="
-            )
-        if key is not None or not how["ordered"]:
-            raise ArgumentError(
-                f"{verb}({name_of(fn)}): key= and ordered= need concurrency=, threads= or processes="
-            )
-        if retry is None:
-            return None
-        where = "inline"
-    order: Order = "key" if key is not None else "input" if how["ordered"] else "done"
-    size = next(iter(sizes.values()), 1)
-    return Call(
-        verb, fn, size, emit, order, key, seconds, retry, how["on_error"], star, where, int(emit != "none")
-    )
-
-
-def _is_async(fn: Callable[..., Any]) -> bool:
-    inner = fn
-    while hasattr(inner, "func"):  # functools.partial
-        inner = inner.func
-    if inspect.isasyncgenfunction(inner):
-        raise ArgumentError(
-            f"{name_of(fn)}: an async generator function; it can be a source, or go to through()"
-        )
-    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))
-
-
-def _sync(fn: Any, verb: str) -> Callable[..., Any]:
-    if not callable(fn):
-        raise ArgumentError(f"{verb}({fn!r}): has to be a function")
-    if _is_async(fn):
-        raise ArgumentError(f"{verb}({name_of(fn)}): this function has to be sync")
-    return cast("Callable[..., Any]", fn)
-
-
-def _start(verb: str, initial: Any, factory: Callable[[], Any] | None) -> Callable[[], Any]:
-    if (initial is _MISSING) is (factory is None):
-        raise ArgumentError(f"{verb}(): pass either an initial state or factory=")
-    if factory is not None:
-        return factory
-    if isinstance(initial, list | dict | set | bytearray):
-        kind = type(initial).__name__
-        raise ArgumentError(
-            f"{verb}(initial={initial!r}): a {kind} would be shared by all runs; pass factory={kind}"
-        )
-    return lambda: initial
-
-
-def _whole(where: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ArgumentError(f"{where}={value!r}): must be a whole number >= {least}")
-    return value
-
-
-def _streams(verb: str, others: Sequence[Stream[Any]]) -> Sequence[Stream[Any]]:
-    if not others:
-        raise ArgumentError(f"{verb}(): pass one stream or more")
-    for other in others:
-        if not isinstance(other, Stream):
-            raise ArgumentError(f"{verb}({_shown(other)}): is no Stream; write Stream(...)")
-    return others
-
-
 def _bound(flow: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[Any], Any]:
     return lambda events: flow(events, *args, **kwargs)
 
@@ -1053,7 +923,7 @@ def _bound(flow: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[Any], 
 def _or_default(verb: str, found: Any, default: Any) -> Any:
     if found is not NOTHING:
         return found
-    if default is not _MISSING:
+    if default is not MISSING:
         return default
     raise Empty(f"{verb}(): the stream ended without an event; pass a default")
 
@@ -1062,5 +932,10 @@ def _itself(event: Any) -> Any:
     return event
 
 
-def _shown(target: Any) -> str:
-    return name_of(target) if callable(target) else type(target).__name__
+def _streams(verb: str, others: Sequence[Stream[Any]]) -> Sequence[Stream[Any]]:
+    if not others:
+        raise ArgumentError(f"{verb}(): pass one stream or more")
+    for other in others:
+        if not isinstance(other, Stream):
+            raise ArgumentError(f"{verb}({shown(other)}): is no Stream; write Stream(...)")
+    return others

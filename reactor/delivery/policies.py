@@ -48,7 +48,7 @@ class Retry:
         wait = min(wait, duration(self.max, "Retry(max", zero=True))
         wait *= 1 - self.jitter * random.random()
         on: Any = self.on
-        if isinstance(on, tuple) or isinstance(on, type):
+        if isinstance(on, (tuple, type)):
             return wait if isinstance(error, on) else None
         answer = on(error)
         if answer is True:

@@ -133,12 +133,14 @@ class Coordinator:
         """Commit at each source what may be."""
         for number, stage in self.sources.items():
             position = self._handled(number)
-            if position is not None and position > self._committed.get(number, -1):
+            if position is None or stage.source is None:
+                continue
+            if position > self._committed.get(number, -1):
                 await stage.source.commit(position)
                 self._committed[number] = position
         # A barrier that an end hasn't passed isn't looked up any more once all have passed a later one.
         oldest = min((seen for end, seen in self.ends.items() if end not in self._completed), default=None)
         if oldest is not None:
-            waiting = {seen for seen in self.ends.values()}
+            waiting = set(self.ends.values())
             for number in [n for n in self._positions if n < oldest and n not in waiting]:
                 del self._positions[number]

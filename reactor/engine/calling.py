@@ -131,7 +131,7 @@ class CallStage(Stage):
                 if type(item) is End:
                     end = item
                     continue
-                if item is not None:
+                if isinstance(item, Barrier | Watermark):
                     self._hold(item)
                     continue
                 channel.reader = self.parker

@@ -10,7 +10,7 @@ import anyio.lowlevel
 
 from reactor.core import OperatorTimeout, Sink
 from reactor.delivery import Fail
-from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.elements import Barrier, Chunk, End, Watermark
 from reactor.engine.fuse import Abort
 from reactor.engine.stage import Stage, noted
 from reactor.operators import SinkEnd
@@ -62,11 +62,11 @@ class SinkStage(Stage):
                     await self.write_letters()
                 await anyio.lowlevel.checkpoint()
             elif type(item) is End:
-                await self._flush()
+                await self._flush_sink()
                 return await self.end(item)
-            else:
-                if type(item) is Barrier:
-                    await self._flush()
+            elif isinstance(item, Barrier | Watermark):
+                if isinstance(item, Barrier):
+                    await self._flush_sink()
                 self.mark(item)
 
     async def _write(self, chunk: Chunk) -> None:
@@ -115,7 +115,7 @@ class SinkStage(Stage):
         if scope.cancelled_caught:
             raise OperatorTimeout(f"{self._label}: the write took more than {timeout:g} s (timeout=)")
 
-    async def _flush(self) -> None:
+    async def _flush_sink(self) -> None:
         try:
             await self.sink.flush()
         except Exception as error:

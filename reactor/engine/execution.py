@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
 
 from reactor.core import Cancelled, Deadlock, DrainTimeout
-from reactor.engine.barriers import Coordinator
+from reactor.engine.barriers import Coordinator, Reached
 from reactor.engine.channel import Census, Channel, Outlet
 from reactor.engine.kinds import stage_for
 from reactor.engine.letters import Letterbox
@@ -260,11 +260,11 @@ class Execution:
 
     # What the stages call -----------------------------------------------------------------------------------
 
-    def acknowledge(self, end: Stage, number: int) -> None:
+    def acknowledge(self, end: Reached, number: int) -> None:
         """The barrier has reached this end."""
         self.coordinator.acknowledge(end, number)
 
-    def complete(self, end: Stage, limits: Any) -> None:
+    def complete(self, end: Reached, limits: Mapping[int, int | None]) -> None:
         """This end gets nothing more."""
         self.coordinator.complete(end, limits)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-from reactor.core import Source
 from reactor.engine.channel import Parker
 
 T = TypeVar("T")
 
 
-class Feed(Source[T]):
-    """A source whose events are there already, or come by a call: nothing has to be awaited to look.
+class Feed(Generic[T]):
+    """A beginning whose events are there already, or come by a call: nothing has to be awaited to look.
 
     Its position is the number of events that the pipeline has taken.
     """
 
+    name = ""
     capacity: int
 
     def __init__(self) -> None:
@@ -59,8 +59,9 @@ class Feed(Source[T]):
         """The run is over: nobody reads any more. Called exactly once, also after a normal end."""
         self._ended = True
 
-    def position(self) -> int | None:
+    def position(self) -> int:
+        """How many events the pipeline has taken."""
         return self._taken
 
-    async def read(self, limit: int) -> Any:
-        raise NotImplementedError("a feed is taken from, not read")
+    async def commit(self, position: int) -> None:
+        """Everything before ``position`` has left every sink."""

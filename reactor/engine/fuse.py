@@ -56,7 +56,7 @@ class Loop:
         """
         filename = f"<reactor loop {next(_numbers)}>"
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
-        env = dict(self.env)
+        env = self.env  # not a copy: a function's first call takes its check out of here
         env |= {f"fail{op}": handler for op, handler in enumerate(handlers)}
         states = dict(self.states)
         exec(compile(self.source, filename, "exec"), env)
@@ -187,10 +187,11 @@ def fuse(
         ]
     source += [f"    {line}" for line in saves]
     source += [f"    return (True{lists},)"]
+    body.env["Abort"] = Abort
     return Loop(
         source="\n".join(source) + "\n",
         states={**body.states},
-        env={**body.env, "Abort": Abort},
+        env=body.env,
         holders=tuple(name for name in body.states if name.startswith("held") and not name.endswith("_o")),
     )
 

@@ -94,9 +94,9 @@ def plan(graph: Graph) -> Plan:
         )
     for stage in stages:
         # In the order of the node's inputs: concat and zip depend on it.
-        for port in stage.head.inputs:
-            source = stage_of[port.node]
-            free = (c for c in source.outlets[port.index] if c.target is stage and c not in stage.inputs)
+        for given in stage.head.inputs:
+            source = stage_of[given.node]
+            free = (c for c in source.outlets[given.index] if c.target is stage and c not in stage.inputs)
             stage.inputs.append(next(free))
         head = stage.head.op
         _fuse(stage, needs, values_are_origins=isinstance(head, Origin) and head.kind != "source")

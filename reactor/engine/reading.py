@@ -34,7 +34,8 @@ class SourceStage(Stage):
         self.position: int | None = None
         """Where the source stands behind the last event that has been emitted."""
         self.number: int | None = None
-        self.source: Source[Any] = _NONE
+        self.source: Source[Any] | Feed[Any] | None = None
+        """What commits its position, if it has one."""
         self.draining = False
         self._parked = False
         self._wanted: Barrier | None = None
@@ -212,7 +213,7 @@ class RecordStage(SourceStage):
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
-        self.source = self.op.given
+        self.source: Source[Any] = self.op.given
         self._scope: anyio.CancelScope | None = None
         self._opened = False
 
@@ -280,7 +281,8 @@ class FeedStage(SourceStage):
         super().__init__(plan, run)
         feed = self.op.given
         assert isinstance(feed, Feed)
-        self.source = self._feed = feed
+        self.source: Feed[Any] = feed
+        self._feed = feed
 
     async def open(self) -> None:
         self._feed.attach(self.parker)
@@ -329,10 +331,3 @@ def _check_returned(op: Origin, given: Any) -> None:
             f"Stream({op.describe()}): the callable returned a {type(given).__name__}; it has to return an "
             "iterable or an async iterable, and not a str or bytes"
         )
-
-
-class _Nowhere(Source[Any]):
-    """Stands where a stage has no Source."""
-
-
-_NONE = _Nowhere()

@@ -105,6 +105,7 @@ class Stage:
             self.events_out += n
             if len(chunk.columns) != len(self.plan.wanted[0]):
                 chunk = Chunk(chunk.values)
+            self._adapt(n, 0.0)
             await self._put(0, chunk)
         else:
             began = perf_counter()
@@ -382,7 +383,7 @@ class ChannelStage(Stage):
                     return await self.end(End())
             elif type(item) is End:
                 return await self.end(item)
-            else:
+            elif not isinstance(item, Chunk):
                 self.mark(item)
 
 

@@ -98,7 +98,7 @@ class LimitStage(_Clocked):
                     if type(item) is End:
                         end = item
                         continue
-                    if item is not None:
+                    if isinstance(item, Barrier | Watermark):
                         self._marks.append((item, self._epoch))
                         self._epoch += 1
                         continue
@@ -229,10 +229,10 @@ class TimedBatchStage(_Clocked):
                     await anyio.lowlevel.checkpoint()
                 elif type(item) is End:
                     return await self._last(item)
-                elif self._held:
+                elif self._held and isinstance(item, Barrier | Watermark):
                     self._marks.append(item)
-                else:
-                    self._pass(item)
+                elif isinstance(item, Barrier | Watermark):
+                    self.mark(item)
         except Abort as abort:
             raise self.failed(abort, self._label) from None
 
@@ -269,13 +269,9 @@ class TimedBatchStage(_Clocked):
         )
         # What stood before these marks was held, and is in these lists.
         for mark in self._marks:
-            self._pass(mark)
+            self.mark(mark)
         self._marks.clear()
         return going
-
-    def _pass(self, mark: Mark) -> None:
-        assert isinstance(mark, Barrier | Watermark)
-        self.mark(mark)
 
     async def _last(self, end: End) -> None:
         if self._held and end.flush:

@@ -36,6 +36,8 @@ class Origin(Operator):
     def describe(self) -> str:
         if isinstance(self.given, Source):
             return self.given.name or type(self.given).__name__
+        if self.kind == "inlet":
+            return "inlet"
         return name_of(self.given) if callable(self.given) else type(self.given).__name__
 
 

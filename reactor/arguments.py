@@ -1,0 +1,141 @@
+"""The checks of arguments that several operators share: what can't work is said at once, with the fix."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from reactor.core import ArgumentError, duration
+from reactor.delivery import Fail, OnError, Retry
+from reactor.graph import name_of
+from reactor.operators import NOTHING, Call, Emit, Order
+
+MISSING: Any = NOTHING
+
+DEFAULTS: dict[str, Any] = {
+    "concurrency": None,
+    "ordered": True,
+    "threads": None,
+    "processes": None,
+    "key": None,
+    "timeout": None,
+    "retry": None,
+    "on_error": Fail(),
+    "name": None,
+}
+
+
+def settings(*values: Any) -> dict[str, Any]:
+    """Name the values, in the order of DEFAULTS."""
+    return dict(zip(DEFAULTS, values, strict=True))
+
+
+def completed(verb: str, how: dict[str, Any]) -> dict[str, Any]:
+    """Add the defaults of what wasn't passed."""
+    unknown = how.keys() - DEFAULTS.keys()
+    if unknown:
+        raise ArgumentError(f"{verb}({', '.join(unknown)}=): takes {', '.join(DEFAULTS)}")
+    return DEFAULTS | how
+
+
+def pooled(
+    verb: str, fn: Callable[..., Any], emit: Emit, how: dict[str, Any], star: bool = False
+) -> Call | None:
+    """A pool where one is needed: to await, for threads or processes, or to wait between attempts."""
+    if not callable(fn):
+        raise ArgumentError(f"{verb}({fn!r}): the first argument is a function")
+    if not isinstance(how["on_error"], OnError):
+        raise ArgumentError(
+            f"{verb}(on_error={how['on_error']!r}): must be Fail(), Skip(), DeadLetters() or Fallback(fn)"
+        )
+    if how["retry"] is not None and not isinstance(how["retry"], Retry):
+        raise ArgumentError(f"{verb}(retry={how['retry']!r}): must be a Retry(...)")
+    seconds = None if how["timeout"] is None else duration(how["timeout"], f"{verb}(timeout")
+    sizes = {word: how[word] for word in ("concurrency", "threads", "processes") if how[word] is not None}
+    if len(sizes) > 1:
+        raise ArgumentError(
+            f"{verb}({', '.join(f'{word}=' for word in sizes)}): only one of them makes sense"
+        )
+    for word, size in sizes.items():
+        whole(f"{verb}({word}", size, 1)
+    key, retry = how["key"], how["retry"]
+    if key is not None:
+        sync(key, f"{verb}(key=")
+        if not how["ordered"]:
+            raise ArgumentError(f"{verb}(key=, ordered=False): with key= the order is kept within each key")
+    awaits = is_async(fn)
+    if awaits and ("threads" in sizes or "processes" in sizes):
+        raise ArgumentError(
+            f"{verb}({name_of(fn)}, {next(iter(sizes))}=): is for sync functions; use concurrency="
+        )
+    where: Literal["loop", "inline", "thread", "process"] = "loop"
+    if "threads" in sizes:
+        where = "thread"
+    elif "processes" in sizes:
+        where = "process"
+    elif not awaits and "concurrency" not in sizes:
+        if seconds is not None:
+            raise ArgumentError(
+                f"{verb}({name_of(fn)}, timeout=): a sync function can't be interrupted; make it async, or pass "
+                "threads= or processes="
+            )
+        if key is not None or not how["ordered"]:
+            raise ArgumentError(
+                f"{verb}({name_of(fn)}): key= and ordered= need concurrency=, threads= or processes="
+            )
+        if retry is None:
+            return None
+        where = "inline"
+    order: Order = "key" if key is not None else "input" if how["ordered"] else "done"
+    size = next(iter(sizes.values()), 1)
+    return Call(
+        verb, fn, size, emit, order, key, seconds, retry, how["on_error"], star, where, int(emit != "none")
+    )
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """True for a coroutine function, or an object with an async ``__call__``."""
+    inner = fn
+    while hasattr(inner, "func"):  # functools.partial
+        inner = inner.func
+    if inspect.isasyncgenfunction(inner):
+        raise ArgumentError(
+            f"{name_of(fn)}: an async generator function; it can be a source, or go to through()"
+        )
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
+        type(inner).__call__ if callable(inner) else None
+    )
+
+
+def sync(fn: Any, verb: str) -> Callable[..., Any]:
+    """Return the function, which must not be async."""
+    if not callable(fn):
+        raise ArgumentError(f"{verb}({fn!r}): has to be a function")
+    if is_async(fn):
+        raise ArgumentError(f"{verb}({name_of(fn)}): this function has to be sync")
+    return cast("Callable[..., Any]", fn)
+
+
+def start(verb: str, initial: Any, factory: Callable[[], Any] | None) -> Callable[[], Any]:
+    if (initial is MISSING) is (factory is None):
+        raise ArgumentError(f"{verb}(): pass either an initial state or factory=")
+    if factory is not None:
+        return factory
+    if isinstance(initial, list | dict | set | bytearray):
+        kind = type(initial).__name__
+        raise ArgumentError(
+            f"{verb}(initial={initial!r}): a {kind} would be shared by all runs; pass factory={kind}"
+        )
+    return lambda: initial
+
+
+def whole(where: str, value: int, least: int) -> int:
+    """Return the number if it is whole and large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"{where}={value!r}): must be a whole number >= {least}")
+    return value
+
+
+def shown(target: Any) -> str:
+    return name_of(target) if callable(target) else type(target).__name__
