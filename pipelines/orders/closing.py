@@ -15,8 +15,6 @@ from pipelines.orders.reconcile import Check
 from pipelines.orders.report import Report
 from pipelines.orders.simulated.gateway import rule
 
-_MOST = 0.7
-
 
 @dataclass(frozen=True)
 class Decided:
@@ -51,7 +49,7 @@ class Bound:
             f"that is at least {self.least:,.1f} s of the {self.wall:,.1f} s ({self.least / self.wall:.0%})"
         )
         cpu = f"this process worked for {self.cpu:,.1f} s of them"
-        if self.least >= _MOST * self.wall:
+        if self.least >= max(self.wall / 2, self.cpu):
             return f"What bounded the run: the simulated gateway's delay. {waited}; {cpu}."
         return f"The simulated gateway's delay alone didn't bound this run. {waited}; {cpu}."
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import httpx
 import msgspec
+from anyio import to_thread
 from msgspec import Struct
 
 from pipelines.orders.events import OrderCompleted, Payment, Refusal, customer_or_invoice, invoice_of, total
@@ -15,7 +17,7 @@ from pipelines.orders.home import Home
 from pipelines.orders.world import World
 from reactor import DeadLetters, Pipeline, Retry
 
-CONCURRENCY = 32
+CONCURRENCY = 16
 TIMEOUT = 10.0
 CALLS = 10
 
@@ -95,7 +97,10 @@ def approved(decision: Payment | Refusal) -> Payment:
 async def payment(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
     """Yield the pipeline, with the HTTP client that it needs."""
     limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-    async with httpx.AsyncClient(base_url=world.gateway, limits=limits, timeout=TIMEOUT) as client:
+    certificates = await to_thread.run_sync(ssl.create_default_context)  # reads files
+    async with httpx.AsyncClient(
+        base_url=world.gateway, limits=limits, timeout=TIMEOUT, verify=certificates
+    ) as client:
         # A gateway that is away for longer than the retries stops this consumer, which goes on later where
         # it was; only what the gateway has decided against is a dead letter.
         decisions = (
@@ -115,4 +120,6 @@ async def payment(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
             "payment",
             payments.to(home.payments(), id=invoice_of),
             dead_letters=home.dead_letters("payments.dead"),
+            capacity=2 * CONCURRENCY,
+            interval=0.25,
         )

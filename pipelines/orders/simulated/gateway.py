@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-SLOWEST = 0.26
-FASTEST = 0.10
+FASTEST = 0.05
+SLOWEST = 0.13
 RETRY_AFTER = 1
 """Seconds; whole ones, as HTTP has it."""
 
