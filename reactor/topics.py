@@ -80,6 +80,8 @@ def topic(url: str, /, *types: type[Any]) -> Topic[Any]:
         raise ArgumentError(f"topic({url!r}): has no scheme; known schemes: {known}")
     if scheme not in _schemes:
         raise ArgumentError(f"topic({url!r}): unknown scheme {scheme!r}; known schemes: {known}")
+    if not rest.isprintable():
+        raise ArgumentError(f"topic({url!r}): the URL has characters that can't be printed; leave them out")
     log, codec = _schemes[scheme](url, rest)
     return Topic(log, codec(log.topic, types))
 
@@ -175,9 +177,9 @@ class Topic(Generic[T]):
         follow: bool = True,
     ) -> Source[T]:
         """Return what ``subscribe`` (with a group) and ``read`` (without) make a stream of."""
-        if group is not None and (not isinstance(group, str) or not group):
+        if group is not None and not (isinstance(group, str) and group and group.isprintable()):
             raise ArgumentError(f"subscribe({group!r}): a group is a name")
-        if start not in ("earliest", "latest") and (not isinstance(start, int) or start < 0):
+        if start not in ("earliest", "latest") and (type(start) is not int or start < 0):
             raise ArgumentError(f'start={start!r}: "earliest", "latest" or a position from 0 on')
         seconds = duration(poll, "subscribe(poll")
         decode = self._codec.decoding(types)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import UnionType
 from typing import Any, get_origin
 
 import msgspec
@@ -73,7 +74,7 @@ class Codec:
     def __init__(self, topic: str, types: tuple[Any, ...]) -> None:
         self.topic = topic
         for kind in types:
-            if not isinstance(get_origin(kind) or kind, type):
+            if not isinstance(get_origin(kind) or kind, type) or isinstance(kind, UnionType):
                 raise ArgumentError(f"topic({topic!r}, {kind!r}): isn't a class; name the classes one by one")
         self.types = {type_name(kind): kind for kind in types}
         if len(self.types) != len(types):
@@ -173,6 +174,16 @@ class JsonCodec(Codec):
     """JSON by msgspec: structs, dataclasses, attrs classes, Decimal, datetime, and plain JSON values."""
 
     keeps_bytes = True
+
+    def __init__(self, topic: str, types: tuple[Any, ...]) -> None:
+        super().__init__(topic, types)
+        for name, kind in self.types.items():
+            self._decoder(kind)
+            if isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+                raise ArgumentError(
+                    f"topic({topic!r}, {name}): JSON can't say what a {name} is; make it a msgspec.Struct, "
+                    "a dataclass or an attrs class"
+                )
 
     def _data(self, event: Any) -> bytes:
         try:

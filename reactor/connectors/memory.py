@@ -98,7 +98,8 @@ class MemoryLog(Log):
 
     async def reset(self, group: str, position: int) -> None:
         await anyio.lowlevel.checkpoint()
-        if not 0 <= position <= (end := len(self._events.rows)):
+        end = len(self._events.rows)
+        if not 0 <= position <= end:
             raise ArgumentError(f"reset({group!r}, {position}): {self.topic} has positions 0 to {end}")
         self._events.groups[group] = position
 

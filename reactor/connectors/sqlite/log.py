@@ -103,7 +103,8 @@ class SqliteLog(Log):
     def __init__(self, url: str, path: str, topic: str) -> None:
         self.url = url
         self.topic = topic
-        self.path = os.path.abspath(path)
+        # Not abspath: that asks for the working directory also where it isn't needed.
+        self.path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
         self.identity = f"sqlite:{self.path}/{topic}"
         self._file: _File | None = None
         self._users = 0

@@ -170,6 +170,7 @@ def commit(db: sqlite3.Connection, topic: str, group: str, position: int) -> Non
 def reset(db: sqlite3.Connection, topic: str, group: str, position: int) -> None:
     """Move the group to where it is told."""
     number = number_for(db, topic)
-    if not 0 <= position <= (end := length(db, number)):
+    end = length(db, number)
+    if not 0 <= position <= end:
         raise ArgumentError(f"reset({group!r}, {position}): {topic} has positions 0 to {end}")
     db.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?)", (number, group, position))
