@@ -65,7 +65,7 @@ class Chain:
 
     def __init__(self) -> None:
         self.n = 0
-        self.previous = GENESIS
+        self.previous: str = GENESIS
         self._decode = msgspec.json.Decoder(_Head).decode
 
     def check(self, line: bytes) -> _Head:

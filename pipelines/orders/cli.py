@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
@@ -27,7 +27,7 @@ from pipelines.orders.report import Report
 from pipelines.orders.report import report as figures
 from pipelines.orders.rows import BadFile
 from pipelines.orders.running import Interrupted, run_consumer, run_producer, run_shop, until_signalled
-from pipelines.orders.shop import CONSUMERS, Shop
+from pipelines.orders.shop import Shop
 from pipelines.orders.world import NoWorld, World
 
 R = TypeVar("R")
@@ -47,7 +47,13 @@ err = Console(stderr=True)
 
 OrdersFile = Annotated[Path, typer.Option("--orders", help="The orders file: CSV, gzipped or not.")]
 HomeFolder = Annotated[Path, typer.Option("--home", help="The folder that holds everything; made if needed.")]
-ConsumerName = Enum("ConsumerName", {name: name for name in CONSUMERS}, type=str)  # type: ignore[misc]
+
+
+class ConsumerName(StrEnum):
+    email = "email"
+    inventory = "inventory"
+    payment = "payment"
+    audit = "audit"
 
 
 @app.command()

@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pipelines.orders.events import (
     EmailSent,
@@ -66,7 +67,7 @@ class Home:
 
         Raises HomeInUse where another process holds one.
         """
-        files = []
+        files: list[IO[str]] = []
         try:
             for part in parts:
                 file = (self.path / f"{part}.lock").open("a")

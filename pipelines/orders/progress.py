@@ -97,7 +97,7 @@ class Progress:
         return time.monotonic() - self._begun
 
     def _line(self) -> str:
-        parts = []
+        parts: list[str] = []
         for name, meter in self._meters.items():
             part = self._shop.parts[name]
             state = "" if part.state in ("running", "done") else f" {part.state}"

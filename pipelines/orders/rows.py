@@ -79,7 +79,7 @@ def opened(path: Path) -> IO[bytes]:
     except OSError as error:
         raise BadFile(f"{path}: can't be read: {error.strerror}") from None
     if file.peek(2)[:2] == b"\x1f\x8b":
-        return BufferedReader(_Unpacked(file))  # type: ignore[arg-type]
+        return BufferedReader(_Unpacked(file))
     return file
 
 
@@ -131,7 +131,7 @@ def records(path: Path) -> Iterator[Raw]:
             header = next(lines, None)
         if header is None:
             raise BadFile(f"{path}: is empty; its first line should be {','.join(COLUMNS)}")
-        names = [name.strip() for name in next(csv.reader([header]), [])]
+        names = [name.strip() for name in next(csv.reader([header]))]
         missing = [name for name in COLUMNS if name not in names]
         if missing:
             there = ", ".join(names)[:200]

@@ -62,15 +62,16 @@ def until_signalled(main: Callable[[anyio.Event], Awaitable[R]]) -> R:
 
     try:
         result = anyio.run(supervised)
-    except BaseExceptionGroup as group:
-        # The task group wraps what one task raised.
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
+    except ExceptionGroup as group:  # the task group wraps what one task raised
+        raise _only(group) from None
     if caught:
         raise Interrupted(caught[0])
     return result  # type: ignore[return-value]
+
+
+def _only(error: Exception) -> Exception:
+    inside: tuple[Exception, ...] = error.exceptions if isinstance(error, ExceptionGroup) else ()
+    return _only(inside[0]) if len(inside) == 1 else error
 
 
 @dataclass(frozen=True)
