@@ -54,14 +54,22 @@ class Inlet(Feed[T]):
 
     async def send(self, event: T) -> None:
         """Hand in an event; waits while ``capacity`` events wait, which is backpressure."""
+        events = self._events
+        if len(events) < self._quick:
+            events.append(event)
+            return
         if self._ended:
             raise self._closed()
-        if len(self._events) >= self.capacity:
+        if len(events) >= self.capacity:
             await self._room()
+        self._add(event)
+
+    def _add(self, event: T) -> None:
         self._events.append(event)
         reader = self._reader
-        if reader is not None and reader.event is not None:
+        if reader is not None:
             reader.wake()
+            self._quick = self.capacity
 
     def send_nowait(self, event: T) -> None:
         """Hand in an event, or raise Full where ``capacity`` events wait."""
@@ -71,9 +79,7 @@ class Inlet(Feed[T]):
             raise Full(
                 f"Inlet(capacity={self.capacity}): {len(self._events)} events wait; try later, or send()"
             )
-        self._events.append(event)
-        if self._reader is not None:
-            self._reader.wake()
+        self._add(event)
 
     async def deliver(self, event: T) -> None:
         """Hand in an event, and return once all sinks have it: stored, not just accepted.
@@ -85,12 +91,10 @@ class Inlet(Feed[T]):
             raise self._closed()
         while len(self._events) >= self.capacity:
             await self._room()
-        self._events.append(event)
         handled = anyio.Event()
-        self._awaited.append((self._taken + len(self._events), handled))
-        if self._reader is not None:
-            self._reader.wake()
-        number = self._awaited[-1][0]
+        number = self._taken + len(self._events) + 1
+        self._awaited.append((number, handled))
+        self._add(event)
         await handled.wait()
         if self._committed < number:
             raise self._closed()

@@ -20,12 +20,11 @@ import anyio.lowlevel
 import anyio.to_process
 import anyio.to_thread
 
-from reactor.core import OperatorTimeout
+from reactor.core import ArgumentError, OperatorTimeout
 from reactor.engine.channel import Parker
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
-from reactor.engine.fuse import Abort
 from reactor.engine.stage import SLICE, Stage, noted
-from reactor.operators import SKIP, Call, Misused
+from reactor.operators import SKIP, Abort, Call
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -439,10 +438,11 @@ class CallStage(Stage):
         """The first call: is there something to await?"""
         result = fn(value)
         if not inspect.isawaitable(result):
-            raise Misused(
+            error = ArgumentError(
                 f"{self.label}: the function returned a {type(result).__name__}, which can't be awaited; drop "
                 "concurrency=, or pass threads= or processes= for a sync function"
             )
+            raise Abort(len(self.nodes), value, error)
         self._call = fn
         return result
 

@@ -24,6 +24,15 @@ class Census:
     def __init__(self) -> None:
         self.alive = 0
         self.asleep = 0
+        self._kind: type[anyio.Event] | None = None
+
+    def event(self) -> anyio.Event:
+        """Return a new Event. anyio looks up the loop for each; the run stays on one."""
+        if self._kind is None:
+            event = anyio.Event()
+            self._kind = type(event)
+            return event
+        return self._kind()
 
     def stuck(self) -> None:
         """Replaced by the run."""
@@ -53,7 +62,7 @@ class Parker:
 
     async def park(self, waits_for: str = "") -> None:
         """Sleep until ``wake``. With ``waits_for``, it is another stage of the run that has to wake it."""
-        event = self.event = anyio.Event()
+        event = self.event = self._census.event()
         census = self._census
         if waits_for:
             self.waits_for = waits_for

@@ -11,9 +11,8 @@ import anyio.lowlevel
 from reactor.core import OperatorTimeout, Sink
 from reactor.delivery import Fail
 from reactor.engine.elements import Barrier, Chunk, End, Watermark
-from reactor.engine.fuse import Abort
 from reactor.engine.stage import Stage, noted
-from reactor.operators import SinkEnd
+from reactor.operators import Abort, SinkEnd
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -60,7 +59,7 @@ class SinkStage(Stage):
                 self.working_on = 0
                 if self.letters:
                     await self.write_letters()
-                await anyio.lowlevel.checkpoint()
+                await self.breathe()
             elif type(item) is End:
                 await self._flush_sink()
                 return await self.end(item)

@@ -20,6 +20,8 @@ class Feed(Generic[T]):
 
     def __init__(self) -> None:
         self._events: list[T] = []
+        self._quick = 0
+        """Fewer events than this: one more can be added without a second look."""
         self._taken = 0
         self._reader: Parker | None = None
         self._ended = False
@@ -41,6 +43,10 @@ class Feed(Generic[T]):
         self._taken += len(events)
         return events
 
+    def parked(self) -> None:
+        """The reader is about to sleep: the next event has to wake it."""
+        self._quick = 0
+
     @property
     def over(self) -> bool:
         """True when nothing waits and nothing will come."""
@@ -54,6 +60,7 @@ class Feed(Generic[T]):
     def stop(self) -> None:
         """Take no more events from the application; those that wait still go their way."""
         self._ended = True
+        self._quick = 0
 
     def fail(self, error: BaseException | None) -> None:
         """The run is over: nobody reads any more. Called exactly once, also after a normal end."""

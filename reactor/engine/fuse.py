@@ -30,16 +30,6 @@ PAUSE_AFTER = 1024
 _numbers = itertools.count(1)
 
 
-class Abort(BaseException):
-    """A failed event stops the run: which operator, what it was given, and what came out before it."""
-
-    def __init__(self, op: int, value: Any, error: Exception) -> None:
-        self.op = op
-        self.value = value
-        self.error = error
-        self.out: tuple[Any, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Loop:
     """The source of one fused loop, and what it starts with."""
@@ -154,7 +144,9 @@ def fuse(
     saves = [f"states[{name!r}] = {name}" for name in dict.fromkeys(body.rebound)]
     none_wanted = [index for index, op in enumerate(writer.chain) if op.verb == "take" and not _count(op)]
 
-    source = ["def loop(states):"]
+    functions = "; ".join(f"{name} = F[{name!r}]" for name in body.functions) or "pass"
+
+    source = ["def loop(states):", f"    {functions}"]
     source += [f"    {name} = states[{name!r}]" for name in body.states]
     source += ["    done = -1", f"    room = {PAUSE_AFTER}", "    v = None", f"    {fresh}", "    try:"]
     if given:
@@ -162,7 +154,8 @@ def fuse(
     if none_wanted:
         source += [f"        raise Finished({none_wanted[0]})"]
     source += ["        while True:", f"            chunk = yield (True{lists},)"]
-    source += ["            if chunk is None: break", f"            {fresh}"]
+    source += ["            if chunk is None: break", f"            {functions}"]
+    source += [f"            {fresh}"]
     if given:
         source += [f"            for v, {names} in zip(chunk.values, *chunk.columns):"]
     else:
@@ -187,7 +180,6 @@ def fuse(
         ]
     source += [f"    {line}" for line in saves]
     source += [f"    return (True{lists},)"]
-    body.env["Abort"] = Abort
     return Loop(
         source="\n".join(source) + "\n",
         states={**body.states},

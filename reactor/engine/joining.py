@@ -104,7 +104,7 @@ class MergeStage(JoiningStage):
                     if not await self.emit(item):
                         self.leave()
                         return await self.end(End())
-                    await anyio.lowlevel.checkpoint()
+                    await self.breathe()
                 elif type(item) is End:
                     going.popleft()
                     self.ended(channel, item)
@@ -152,7 +152,7 @@ class ConcatStage(JoiningStage):
                         self.leave()
                         self._open_gates()
                         return await self.end(End())
-                    await anyio.lowlevel.checkpoint()
+                    await self.breathe()
                 elif type(item) is End:
                     self.ended(channel, item)
                     break
@@ -203,7 +203,7 @@ class ZipStage(JoiningStage):
                     return await self.end(End())
                 self.align()
                 self._due = {number: due for number, due in self._due.items() if due > self._given}
-                await anyio.lowlevel.checkpoint()
+                await self.breathe()
                 continue
             empty = [channel for channel, held in zip(self.inputs, self._held, strict=True) if not held]
             if any(channel in self._ends for channel in empty):

@@ -13,9 +13,8 @@ import anyio.lowlevel
 from reactor.core import ArgumentError, Record, Source
 from reactor.engine.elements import Barrier, Chunk, End
 from reactor.engine.feed import Feed
-from reactor.engine.fuse import Abort
 from reactor.engine.stage import Stage, noted
-from reactor.operators import Origin
+from reactor.operators import Abort, Origin
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -116,7 +115,7 @@ class IterableStage(SourceStage):
         try:
             with anyio.CancelScope() as self._scope:
                 while not self.draining and await anext(steps, False):
-                    await anyio.lowlevel.checkpoint()
+                    await self.breathe()
         finally:
             with anyio.CancelScope(shield=True):
                 await steps.aclose()
@@ -299,12 +298,13 @@ class FeedStage(SourceStage):
                 self.park()
                 if feed.awaited:
                     self.run.coordinator.ask(urgent=True)
+                feed.parked()
                 await self.parker.park()
                 self.unpark()
                 fresh = True
                 continue
             if not fresh:
-                await anyio.lowlevel.checkpoint()
+                await self.breathe()
             going = await self.emit(self.chunk(values))
             self.position = feed.position()
             if self._wanted is not None:

@@ -18,16 +18,19 @@ from reactor.core import Record
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.channel import Channel, Outlet, Parker
 from reactor.engine.elements import Barrier, Chunk, Element, End, Mark
-from reactor.engine.fuse import Abort, Handler, Loop, Running
+from reactor.engine.fuse import Handler, Loop, Running
 from reactor.engine.metrics import StageMetrics
-from reactor.operators import SKIP, Misused
+from reactor.operators import SKIP, Abort
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
     from reactor.engine.plan import StagePlan
 
 SLICE = 0.005
-"""A stage works for about so many seconds before it lets others run."""
+"""A chunk that takes longer than so many seconds is followed by smaller ones."""
+
+BREATH = 0.001
+"""After so many seconds of work a stage lets others run, though it could go on."""
 
 _FIRST_LIMIT = 16
 
@@ -63,6 +66,10 @@ class Stage:
         self.events_in = 0
         self.events_out = 0
         self.busy = 0.0
+        self._breathed = 0.0
+        self._buries = False
+        self.now = 0
+        """The time of day when the present chunk began: microseconds since the epoch."""
         self.working_on = 0
         """How many events it has in hand, in no channel."""
         self._pending: deque[_Held] = deque()
@@ -108,6 +115,8 @@ class Stage:
             self._adapt(n, 0.0)
             await self._put(0, chunk)
         else:
+            if self._buries:
+                self.now = time.time_ns() // 1000
             began = perf_counter()
             try:
                 out = self._send(chunk)
@@ -132,6 +141,13 @@ class Stage:
                 self._release()
         self.working_on = 0
         return not self.finished
+
+    async def breathe(self) -> None:
+        """Between two chunks: let others run, unless they have just been able to."""
+        now = perf_counter()
+        if now - self._breathed > BREATH:
+            await anyio.lowlevel.checkpoint()
+            self._breathed = perf_counter()
 
     async def _put_all(self, out: tuple[Any, ...]) -> None:
         if self.letters:
@@ -253,17 +269,17 @@ class Stage:
 
     def handler(self, index: int) -> Handler:
         """What the failure of the chain's operator ``index`` means."""
-        return self.handler_of(self.run.graph.labels()[self.nodes[index]], self.nodes[index].op, index)
+        return self.handler_of(
+            self.run.graph.labels()[self.nodes[index]], self.nodes[index].op, index, in_loop=True
+        )
 
-    def handler_of(self, label: str, op: Any, index: int) -> Handler:
+    def handler_of(self, label: str, op: Any, index: int, in_loop: bool = False) -> Handler:
         """Return ``handler(value, origin, error)``: it returns SKIP or a result instead, or raises Abort."""
         policy: OnError = getattr(op, "on_error", Fail())
         counts = self.counts
         if isinstance(policy, Skip):
 
             def skip(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-                if isinstance(error, Misused):
-                    raise Abort(index, value, error) from None
                 counts[f"{label}: skipped"] += 1
                 return SKIP
 
@@ -271,8 +287,6 @@ class Stage:
         if isinstance(policy, Fallback):
 
             def fallback(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-                if isinstance(error, Misused):
-                    raise Abort(index, value, error) from None
                 counts[f"{label}: fallback"] += 1
                 try:
                     return policy.fn(value)
@@ -282,31 +296,31 @@ class Stage:
 
             return fallback
         if isinstance(policy, DeadLetters):
-            return self.bury(label, index)
+            self._buries = self._buries or in_loop
+            return self.bury(label, index, in_loop)
 
         def fail(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
             raise Abort(index, value, error) from None
 
         return fail
 
-    def bury(self, label: str, index: int = 0) -> Handler:
+    def bury(self, label: str, index: int = 0, in_loop: bool = False) -> Handler:
         """Return the handler that makes dead letters."""
         counts, reason, pipeline = self.counts, f"{label}: dead letters", self.run.graph.name
-        now, clock, keep = self.run.letterbox.now, time.time_ns, self.letters.append
+        take, keep = self.run.letterbox.now, self.letters.append
+        counts[reason] = 0
 
         def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-            if isinstance(error, Misused):
-                raise Abort(index, value, error) from None
-            number = counts[reason]
-            counts[reason] = number + 1
-            letter = DeadLetter(pipeline, label, value, error, origin, attempts, clock() // 1000, number)
-            if now is None:
+            number = counts[reason] = counts[reason] + 1
+            now = self.now if in_loop else time.time_ns() // 1000
+            letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, number)
+            if take is None:
                 keep(letter)
-            else:
-                try:
-                    now(letter)
-                except Exception as second:
-                    raise Abort(index, value, second) from None
+                return SKIP
+            try:
+                take(letter)
+            except Exception as second:
+                raise Abort(index, value, second) from None
             return SKIP
 
         return to_letters
@@ -349,7 +363,7 @@ class Stage:
     @property
     def dropped(self) -> dict[str, int]:
         """How many events went another way, by reason."""
-        dropped = dict(self.counts)
+        dropped = {reason: count for reason, count in self.counts.items() if count}
         for channel in self.inputs:
             if channel.dropped:
                 dropped[f"{self.name}: {channel.overflow}"] = channel.dropped
@@ -376,7 +390,7 @@ class ChannelStage(Stage):
             if item is None:
                 item = await channel.take(self.parker, self.limit)
             elif type(item) is Chunk:
-                await anyio.lowlevel.checkpoint()
+                await self.breathe()
             if type(item) is Chunk:
                 if not await self.emit(item):
                     channel.leave()

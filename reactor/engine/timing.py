@@ -11,9 +11,8 @@ import anyio
 import anyio.lowlevel
 
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
-from reactor.engine.fuse import Abort
 from reactor.engine.stage import Stage
-from reactor.operators import SKIP, Limit, TimedBatch
+from reactor.operators import SKIP, Abort, Limit, TimedBatch
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -93,7 +92,7 @@ class LimitStage(_Clocked):
                     if type(item) is Chunk:
                         self.events_in += len(item.values)
                         self._take(item)
-                        await anyio.lowlevel.checkpoint()
+                        await self.breathe()
                         continue
                     if type(item) is End:
                         end = item
@@ -226,7 +225,7 @@ class TimedBatchStage(_Clocked):
                 elif type(item) is Chunk:
                     self.events_in += len(item.values)
                     self._take(item)
-                    await anyio.lowlevel.checkpoint()
+                    await self.breathe()
                 elif type(item) is End:
                     return await self._last(item)
                 elif self._held and isinstance(item, Barrier | Watermark):

@@ -1,7 +1,7 @@
 """The verbs, by family: each an operator with its settings, and the lines that it writes into a loop."""
 
 from reactor.operators.batching import Batch
-from reactor.operators.body import SKIP, Body, Finished, Fused, Misused
+from reactor.operators.body import SKIP, Abort, Body, Finished, Fused
 from reactor.operators.calling import Call, Emit, Foreign, Order
 from reactor.operators.ends import NOTHING, CallSink, Fold, Gather, Origin, SinkEnd, Split
 from reactor.operators.joining import Buffer, Concat, Limit, Merge, Policy, TimedBatch, Zip
@@ -22,6 +22,7 @@ from reactor.operators.selecting import Distinct, Skip, SkipWhile, Take, TakeWhi
 __all__ = [
     "NOTHING",
     "SKIP",
+    "Abort",
     "Batch",
     "Body",
     "Buffer",
@@ -41,7 +42,6 @@ __all__ = [
     "Limit",
     "Map",
     "Merge",
-    "Misused",
     "OfType",
     "Order",
     "Origin",

@@ -8,7 +8,7 @@ and yields what came out. Each operator writes its few lines with the calls belo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,8 +26,17 @@ class Skipped:
 SKIP = Skipped()
 
 
-class Misused(ArgumentError):
-    """The function can't be used like this, whatever the event: no ``on_error=`` applies."""
+class Abort(BaseException):
+    """Stops the run from within a loop: which operator, what it was given, and what came out before it.
+
+    No ``on_error=`` applies to it: it is how Fail ends, and a function that can't be used like this.
+    """
+
+    def __init__(self, op: int, value: Any, error: Exception) -> None:
+        self.op = op
+        self.value = value
+        self.error = error
+        self.out: tuple[Any, ...] = ()
 
 
 class Finished(BaseException):
@@ -39,7 +48,9 @@ class Body:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.env: dict[str, Any] = {"SKIP": SKIP, "Finished": Finished}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        """The users' functions, by the names of the local variables that hold them."""
+        self.env: dict[str, Any] = {"SKIP": SKIP, "Finished": Finished, "Abort": Abort, "F": self.functions}
         self.states: dict[str, Any] = {}
         self.rebound: list[str] = []
         self.depth = 0
@@ -54,7 +65,7 @@ class Body:
         self.lines.append("    " * self.depth + line)
 
     @contextmanager
-    def block(self, head: str) -> Iterator[None]:
+    def block(self, head: str) -> Generator[None, None, None]:
         """Open ``head`` (an ``if``, a ``for``); what is added inside stands one level deeper."""
         self.add(head)
         self.depth += 1
@@ -74,9 +85,10 @@ class Body:
 
     def function(self, fn: Callable[..., Any], verb: str) -> str:
         """A name for a user's function; its first result is checked not to be awaitable."""
-        name = self.const(fn, "f")
+        name = f"f{self.op}_{len(self.functions)}"
+        self.functions[name] = fn
         if type(fn) is not type and not inspect.isbuiltin(fn):
-            self.env[name] = _checked(fn, verb, self.env, name)
+            self.functions[name] = _checked(fn, verb, self.functions, name, self.op)
         return name
 
     def state(self, initial: Any, hint: str = "s") -> str:
@@ -91,7 +103,7 @@ class Body:
         self.rebound.append(name)
 
     @contextmanager
-    def inner_exit(self) -> Iterator[None]:
+    def inner_exit(self) -> Generator[None, None, None]:
         """Inside a loop of the operator's own, dropping an event is ``continue``; columns are restored."""
         exit_before, columns = self.exit, dict(self.columns)
         self.exit = "continue"
@@ -107,6 +119,15 @@ class Body:
         self.add(f"    {result} = fail{self.op}({what or self.value}, {self.origin}, error)")
         self.add(f"    if {result} is SKIP: {self.exit}")
         return result
+
+    def test(self, expression: str) -> None:
+        """Go on only if a user's function returns something true, or what stands in for it is."""
+        self.add("try:")
+        self.add(f"    if not {expression}: {self.exit}")
+        self.add("except Exception as error:")
+        instead = self.fresh()
+        self.add(f"    {instead} = fail{self.op}({self.value}, {self.origin}, error)")
+        self.add(f"    if {instead} is SKIP or not {instead}: {self.exit}")
 
     def effect(self, expression: str) -> None:
         """Evaluate a user's function for its effect alone."""
@@ -137,17 +158,20 @@ class Fused(Operator):
         return False
 
 
-def _checked(fn: Callable[..., Any], verb: str, env: dict[str, Any], name: str) -> Callable[..., Any]:
+def _checked(
+    fn: Callable[..., Any], verb: str, functions: dict[str, Callable[..., Any]], name: str, op: int
+) -> Callable[..., Any]:
     def first(*args: Any) -> Any:
         result = fn(*args)
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
-            raise Misused(
+            error = ArgumentError(
                 f"{verb}({getattr(fn, '__name__', fn)!s}): a sync function returned an awaitable; "
                 "pass concurrency= to have it awaited"
             )
-        env[name] = fn  # checked once: from now on the loop calls the function itself
+            raise Abort(op, args[-1], error)
+        functions[name] = fn  # checked once: from the next chunk on the loop calls the function itself
         return result
 
     return first

@@ -45,8 +45,7 @@ class Filter(Calls):
     verb = "filter"
 
     def write(self, body: Body, rest: Rest) -> None:
-        kept = body.guard(f"{body.function(self.fn, self.verb)}({body.value})")
-        body.add(f"if not {kept}: {body.exit}")
+        body.test(f"{body.function(self.fn, self.verb)}({body.value})")
         rest()
 
 
