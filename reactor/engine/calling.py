@@ -252,7 +252,8 @@ class CallStage(Stage):
         """Without timeout, retry, keys and columns: nothing but the call and the turn."""
         ordered, silent = self.op.order == "input", self.op.emit == "none"
         while True:
-            for value in self._items:
+            items = self._items
+            for value in items:
                 seq = self._seq
                 self._seq = seq + 1
                 epoch = self._epoch
@@ -279,7 +280,8 @@ class CallStage(Stage):
                         self._advance()
                 elif epoch != self._epoch:
                     self._older_done(epoch)
-            await self._rest(worker)
+            if items is self._items:  # else the next chunk has come while this worker awaited its call
+                await self._rest(worker)
 
     async def _work_watched(self, worker: _Worker) -> None:
         """With everything."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 class SourceStage(Stage):
     """What all beginnings share: a gate that concat opens, barriers, and the end of a drain."""
 
+    keeps = False
+    """True where events that were accepted wait already: they are read also when it drains before it began."""
+
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
         self.gate: anyio.Event | None = None
@@ -50,7 +53,7 @@ class SourceStage(Stage):
             gate = self.gate
             await self.wait_outside(gate)
         self.started = True
-        if not self.draining and not self.finished:
+        if not self.finished and (self.keeps or not self.draining):
             await self.read()
         self.over = True
         self._wanted = None
@@ -275,6 +278,8 @@ class RecordStage(SourceStage):
 
 class FeedStage(SourceStage):
     """Takes from a feed what an application has put there."""
+
+    keeps = True
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
