@@ -21,6 +21,7 @@ Everything that is to be known after a crash stands in one folder, HOME:
                 ``payments``        Payment, by invoice           ``payments.dead``  declined cards
 ``stock.db``    stock per product, and the ids of the events that were applied to it, in one transaction
 ``audit.jsonl`` one record per event; record n is the event at position n of ``orders``
+``shop.log``    what went wrong, with tracebacks
 ``*.lock``      held while that part runs: nothing is started twice on one HOME
 
 and what belongs to the simulated world outside, which has its own memory, as the real one has:

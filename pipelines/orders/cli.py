@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from pipelines.orders.audit import AuditFault
 from pipelines.orders.audit import verify as verify_file
 from pipelines.orders.closing import show_checks, show_figures
 from pipelines.orders.home import Home, HomeInUse
+from pipelines.orders.logs import log_to
 from pipelines.orders.reconcile import reconcile
 from pipelines.orders.report import Report
 from pipelines.orders.report import report as figures
@@ -29,6 +31,7 @@ from pipelines.orders.rows import BadFile
 from pipelines.orders.running import Interrupted, run_consumer, run_producer, run_shop, until_signalled
 from pipelines.orders.shop import Shop
 from pipelines.orders.world import NoWorld, World
+from reactor import TopicError
 
 R = TypeVar("R")
 
@@ -237,7 +240,9 @@ def verify(home: HomeFolder) -> None:
 
 def at(folder: Path) -> Home:
     try:
-        return Home(folder)
+        home = Home(folder)
+        log_to(home)
+        return home
     except OSError as error:
         fail(WRONG, f"--home {folder}: {error.strerror}")
 
@@ -254,7 +259,7 @@ def guarded(main: Callable[[anyio.Event], Awaitable[R]]) -> R:
         return until_signalled(main)
     except (BadFile, HomeInUse) as error:
         fail(WRONG, str(error))
-    except NoWorld as error:
+    except (NoWorld, TopicError, sqlite3.Error) as error:
         fail(FAILED, str(error))
 
 
@@ -264,7 +269,8 @@ def ended(shop: Shop) -> None:
         for part in shop.failed:
             notes = "".join(f"\n  {note}" for note in getattr(part.error, "__notes__", ()))
             tell(f"{part.name} failed: {type(part.error).__name__}: {part.error}{notes}")
-        fail(FAILED, "the others went on; start it again with the same --home to go on where it was")
+        log = shop.home.path / "shop.log"
+        fail(FAILED, f"see above, and {log}; start it again with the same --home to go on where it was")
 
 
 def stopped(home: Home, orders: Path, interrupted: Interrupted) -> NoReturn:

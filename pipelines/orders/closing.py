@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.orders.events import grouped
 from pipelines.orders.home import Home
 from pipelines.orders.payment import CONCURRENCY
 from pipelines.orders.reconcile import Check
@@ -44,6 +46,8 @@ class Bound:
         return self.gateway / CONCURRENCY
 
     def __str__(self) -> str:
+        if not self.charges:
+            return f"Nothing was left to charge; this run took {self.wall:,.1f} s."
         waited = (
             f"It kept {self.charges:,} charges waiting for {self.gateway:,.1f} s; {CONCURRENCY} at a time, "
             f"that is at least {self.least:,.1f} s of the {self.wall:,.1f} s ({self.least / self.wall:.0%})"
@@ -69,23 +73,15 @@ async def bound(home: Home, before: Decided, wall: float, cpu: float) -> Bound:
 
 
 def show_figures(console: Console, figures: Report) -> None:
-    table = Table(title="What came in", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("invoices", justify="right")
-    table.add_column("amount, GBP", justify="right")
-    table.add_row("orders", f"{figures.orders:,}", _grouped(figures.order_total))
+    table = _table("What came in", "invoices", "amount, GBP")
+    table.add_row("orders", f"{figures.orders:,}", _amount(figures.order_total))
     table.add_row("  of them by guests", f"{figures.guest_orders:,}", "")
-    table.add_row("cancellations", f"{figures.cancellations:,}", _grouped(figures.cancellation_total))
+    table.add_row("cancellations", f"{figures.cancellations:,}", _amount(figures.cancellation_total))
     table.add_row("stock adjustments", f"{figures.stock_adjustments:,}", "")
-    table.add_row("in all", f"{figures.invoices:,}", _grouped(figures.net_total), style="bold")
+    table.add_row("in all", f"{figures.invoices:,}", _amount(figures.net_total), style="bold")
     table.add_row("dead letters", f"{figures.dead_letters:,}", "")
     console.print(table, "")
-    table = Table(
-        title="What the consumers did", title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
-    table.add_column("")
-    for name in ("handled", "failed", "dead letters"):
-        table.add_column(name, justify="right")
+    table = _table("What the consumers did", "handled", "failed", "dead letters")
     for name, consumer in figures.consumers.items():
         failed = Text(f"{consumer.failed:,}", "bold red" if consumer.failed else "")
         table.add_row(name, f"{consumer.handled:,}", failed, f"{consumer.dead_letters:,}")
@@ -94,20 +90,26 @@ def show_figures(console: Console, figures: Report) -> None:
 
 def show_checks(console: Console, checks: Sequence[Check]) -> bool:
     """Print the table; return whether everything adds up."""
-    table = Table(title="Does it add up?", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("from the events", justify="right")
-    table.add_column("found", justify="right")
-    table.add_column("")
+    table = _table("Does it add up?", "expected", "found", "")
+    part = ""
     for check in checks:
         mark = Text("✓", "green") if check.holds else Text("✗", "bold red")
-        table.add_row(Text(check.what), check.expected, check.found, mark)
+        what = Text(f"{'' if check.part == part else check.part:<11}", "bold").append(check.what, "not bold")
+        part = check.part
+        table.add_row(what, check.expected, check.found, mark)
         if check.differing:
-            table.add_row(Text("  " + ", ".join(check.differing), "red"))
+            table.add_row(Text("           " + ", ".join(check.differing), "red"))
     console.print(table, "")
     return all(check.holds for check in checks)
 
 
-def _grouped(amount: str) -> str:
-    whole, point, decimals = amount.partition(".")
-    return f"{int(whole):,}{point}{decimals}" if whole != "-0" else amount
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right", header_style="dim", no_wrap=True)
+    return table
+
+
+def _amount(text: str) -> str:
+    return grouped(Decimal(text))

@@ -132,8 +132,12 @@ def customer_or_invoice(event: OrderEvent) -> str:
     return getattr(event, "customer_id", None) or event.invoice
 
 
-def money(amount: Decimal) -> str:
+def grouped(amount: Decimal) -> str:
+    """Write an amount for people: ``823,746.14``."""
+    return money(amount, ",")
+
+
+def money(amount: Decimal, grouping: str = "") -> str:
     """Write an amount with all of its decimals, two at least: ``823746.14``, ``10655622.484``."""
-    text = f"{amount:f}"
-    whole, _, decimals = text.partition(".")
+    whole, _, decimals = f"{amount:{grouping}f}".partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
 
 from pipelines.orders.events import (
     EmailSent,
@@ -67,7 +67,7 @@ class Home:
 
         Raises HomeInUse where another process holds one.
         """
-        files: list[IO[str]] = []
+        files: list[TextIOWrapper] = []
         try:
             for part in parts:
                 file = (self.path / f"{part}.lock").open("a")

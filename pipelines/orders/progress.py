@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.orders.home import Home
-from pipelines.orders.shop import Part, Shop
+from pipelines.orders.shop import Shop
 
 _EVERY = 0.25
 _PLAIN_EVERY = 2.0
@@ -21,6 +21,7 @@ _SMOOTH = 0.3
 _COLOURS = {
     "waiting": "dim",
     "running": "cyan",
+    "draining": "yellow",
     "done": "green",
     "stopped": "yellow",
     "failed": "bold red",
@@ -70,7 +71,6 @@ class Progress:
                 before = now
 
             if self._console.is_terminal:
-                # On the alternate thread of rich nothing runs: it is refreshed from here.
                 with Live(console=self._console, auto_refresh=False, transient=False) as live:
                     try:
                         while True:
@@ -112,8 +112,9 @@ class Progress:
             table.add_column(justify="right", min_width=14)
         table.add_column(min_width=8)
         for name, meter in self._meters.items():
-            part: Part = self._shop.parts[name]
-            colour = _COLOURS[part.state]
+            part = self._shop.parts[name]
+            state = "draining" if part.state == "running" and self._shop.stop.is_set() else part.state
+            colour = _COLOURS[state]
             bar = ProgressBar(
                 total=max(meter.total, 1),
                 completed=meter.done,
@@ -127,6 +128,7 @@ class Progress:
                 bar,
                 f"{meter.done:,} / {meter.total:,}",
                 Text(rate, "dim"),
-                Text(part.state, colour),
+                Text(state, colour),
             )
-        return Group(table, Text(f"{self._seconds:.1f} s", "dim"))
+        hint = "ctrl-C again: don't wait" if self._shop.stop.is_set() else "ctrl-C: stop, and go on later"
+        return Group(table, Text(f"{self._seconds:.1f} s   {hint}", "dim"))

@@ -18,7 +18,7 @@ import msgspec
 from anyio import to_thread
 
 from pipelines.orders.audit import AuditFault, Chain
-from pipelines.orders.events import OrderCompleted, Refusal, StockAdjusted, money, total, units
+from pipelines.orders.events import OrderCompleted, Refusal, StockAdjusted, grouped, total, units
 from pipelines.orders.home import Home
 from pipelines.orders.survey import Survey
 
@@ -30,6 +30,7 @@ WEB = "W"
 class Check:
     """One line of the table: what was expected, what was found, which invoices differ."""
 
+    part: str
     what: str
     expected: str
     found: str
@@ -55,7 +56,7 @@ class _Left:
 
     emails: set[str] = field(default_factory=set)
     emails_dead: set[str] = field(default_factory=set)
-    payments: dict[str, Decimal] = field(default_factory=dict)
+    payments: dict[str, Decimal | None] = field(default_factory=dict)
     payments_dead: dict[str, Decimal | None] = field(default_factory=dict)
 
 
@@ -105,93 +106,82 @@ def _file(
     survey: Survey, events: dict[str, _Order], rejected: int, broken: int, amount: Decimal
 ) -> list[Check]:
     published = sum(not invoice.startswith(WEB) for invoice in events)
+    invoices = _counts(survey.invoices, published + rejected)
     return [
-        Check(
-            "file: invoices, each an event or a dead letter", *_counts(survey.invoices, published + rejected)
-        ),
-        Check("file: rows that can't be read, in the dead letters", *_counts(survey.broken, broken)),
-        Check("file: amount of all rows", money(survey.amount), money(amount)),
+        Check("file", "invoices: events or dead letters", *invoices),
+        Check("file", "broken rows in the dead letters", *_counts(survey.broken, broken)),
+        Check("file", "amount of all rows, GBP", grouped(survey.amount), grouped(amount)),
     ]
 
 
 def _consumers(home: Home, events: dict[str, _Order], left: _Left) -> list[Check]:
     orders = {invoice: order for invoice, order in events.items() if order.kind == OrderCompleted.__name__}
+    return [
+        *_emails(home, orders, left),
+        *_stock(home, events),
+        *_payments(home, orders, left),
+        _audit(home.audit, events),
+    ]
+
+
+def _emails(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]:
     customers = {invoice for invoice, order in orders.items() if order.customer}
     mailed = left.emails | left.emails_dead
-    checks = [
-        Check(
-            "email: a mail for each order of a customer, none for guests",
-            *_counts(len(customers), len(mailed)),
-            _differing(customers ^ mailed),
-        )
-    ]
+    counts = _counts(len(customers), len(mailed))
+    checks = [Check("email", "a mail for each customer's order", *counts, _differing(customers ^ mailed))]
     if home.mail.exists():
         mailbox = {str(message_id) for (message_id,) in _query(home.mail, _MAILS)}
         awaited = {f"<order-{invoice}@shop.example>" for invoice in left.emails}
-        checks.append(
-            Check(
-                "email: the same mails, once each, in the mailbox",
-                *_counts(len(awaited), len(mailbox)),
-                _differing(awaited ^ mailbox),
-            )
-        )
-    if home.stock.exists():
-        applied = {event: (kind, moved) for event, kind, moved in _query(home.stock, _APPLIED)}
-        expected = {invoice: (order.kind, order.units) for invoice, order in events.items()}
-        (stock,) = next(_query(home.stock, _STOCK))
-        checks += [
-            Check(
-                "inventory: a stock movement for each event",
-                *_counts(len(expected), len(applied)),
-                _differing({key for key, _ in expected.items() ^ applied.items()}),
-            ),
-            Check("inventory: units in stock", *_counts(sum(o.units for o in events.values()), stock)),
-        ]
-    checks += _payments(home, orders, left)
-    checks.append(_audit(home.audit, events))
+        counts = _counts(len(awaited), len(mailbox))
+        differing = _differing(awaited ^ mailbox)
+        checks.append(Check("email", "the same mails in the mailbox", *counts, differing))
     return checks
 
 
+def _stock(home: Home, events: dict[str, _Order]) -> list[Check]:
+    expected = {invoice: (order.kind, order.units) for invoice, order in events.items()}
+    applied: dict[str, tuple[str, int]] = {}
+    stock = 0
+    if home.stock.exists():
+        applied = {event: (kind, moved) for event, kind, moved in _query(home.stock, _APPLIED)}
+        ((stock,),) = _query(home.stock, _STOCK)
+    differing = _differing({invoice for invoice, _ in expected.items() ^ applied.items()})
+    units = _counts(sum(order.units for order in events.values()), stock)
+    return [
+        Check("inventory", "a movement for each event", *_counts(len(expected), len(applied)), differing),
+        Check("inventory", "units in stock", *units),
+    ]
+
+
 def _payments(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]:
-    decided: dict[str, Decimal | None] = {**left.payments, **left.payments_dead}
+    decided = {**left.payments, **left.payments_dead}
     twice = left.payments.keys() & left.payments_dead.keys()
     wrong = {invoice for invoice in orders if decided.get(invoice) != orders[invoice].total}
-    paid = sum(left.payments.values(), Decimal(0))
-    declined = sum((amount or Decimal(0) for amount in left.payments_dead.values()), Decimal(0))
-    checks = [
-        Check(
-            "payment: each order paid or declined, never both",
-            *_counts(len(orders), len(left.payments) + len(left.payments_dead)),
-            _differing(twice | wrong | (decided.keys() - orders.keys())),
-        ),
-        Check(
-            f"payment: amount paid ({money(paid)}) and declined ({money(declined)})",
-            money(sum((order.total for order in orders.values()), Decimal(0))),
-            money(paid + declined),
-        ),
-    ]
+    counts = _counts(len(orders), len(left.payments) + len(left.payments_dead))
+    differing = _differing(twice | wrong | (decided.keys() - orders.keys()))
+    checks = [Check("payment", "orders paid or declined, not both", *counts, differing)]
+    for what, amounts in (("paid, GBP", left.payments), ("declined, GBP", left.payments_dead)):
+        due = sum((order.total for invoice, order in orders.items() if invoice in amounts), Decimal(0))
+        found = sum((amount or Decimal(0) for amount in amounts.values()), Decimal(0))
+        checks.append(Check("payment", what, grouped(due), grouped(found)))
     if home.gateway.exists():
         books = {
             key.removeprefix("order-"): (status, amount)
             for key, status, amount in _query(home.gateway, _CHARGES)
         }
-        awaited = {i: ("approved", str(amount)) for i, amount in left.payments.items() if amount > 0}
+        awaited = {i: ("approved", str(amount)) for i, amount in left.payments.items() if amount}
         awaited |= {i: ("declined", str(amount)) for i, amount in left.payments_dead.items()}
-        checks.append(
-            Check(
-                "payment: the same charges in the gateway's books",
-                *_counts(len(awaited), len(books)),
-                _differing({key for key, _ in awaited.items() ^ books.items()}),
-            )
-        )
+        counts = _counts(len(awaited), len(books))
+        differing = _differing({invoice for invoice, _ in awaited.items() ^ books.items()})
+        checks.append(Check("payment", "the gateway's books say the same", *counts, differing))
     return checks
 
 
 def _audit(path: Path, events: dict[str, _Order]) -> Check:
     """Read the file against the events: the chain holds, and record n is the event at position n."""
-    what = "audit: a record for each event, the chain holds"
     chain = Chain()
     differing: set[str] = set()
+    fault: tuple[str, ...] = ()
     try:
         with path.open("rb") as file:
             for line in file:
@@ -201,9 +191,10 @@ def _audit(path: Path, events: dict[str, _Order]) -> Check:
                     differing.add(invoice)
     except OSError:
         pass
-    except AuditFault as fault:
-        return Check(what, str(len(events)), str(chain.n), (str(fault),))
-    return Check(what, *_counts(len(events), chain.n), _differing(differing))
+    except AuditFault as error:
+        fault = (str(error),)
+    counts = _counts(len(events), chain.n)
+    return Check("audit", "a record each, unbroken chain", *counts, fault or _differing(differing))
 
 
 _MAILS = "SELECT message_id FROM mails"

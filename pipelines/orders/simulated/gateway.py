@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-FASTEST = 0.05
-SLOWEST = 0.13
+FASTEST = 0.04
+SLOWEST = 0.12
 RETRY_AFTER = 1
 """Seconds; whole ones, as HTTP has it."""
 
