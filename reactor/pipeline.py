@@ -45,7 +45,7 @@ class Pipeline:
         *branches: Ending,
         dead_letters: Any = None,
         capacity: int = 1024,
-        chunk: int = 1024,
+        chunk: int = 4096,
         interval: Duration = 1.0,
     ) -> None:
         if not isinstance(name, str) or not name:

@@ -63,7 +63,8 @@ def _make_guards() -> list[guard.BlockBusterFunction]:
     # A process pool wakes its own thread by one byte in a pipe.
     chosen["os.write"].can_block_in("concurrent/futures/process.py", {"submit", "wakeup"})
     # Where log lines go is the application's choice; pytest's handlers write to a file.
-    chosen["io.TextIOWrapper.write"].can_block_in("logging/__init__.py", {"emit"})
+    for write in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
+        chosen[write].can_block_in("logging/__init__.py", {"emit"})
     # A relative path is made absolute: a system call without any I/O.
     chosen["os.getcwd"].can_block_in("reactor/connectors/sqlite/log.py", {"__init__"})
     return list(chosen.values())

@@ -13,13 +13,16 @@ from reactor.core import Record
 _NAMESPACE = uuid.UUID("6f1e6c1e-4d4f-5d6a-9f8a-5b1b3f5a7c21")
 
 
-class DeadLetter(msgspec.Struct):
+class DeadLetter(msgspec.Struct, gc=False):
     """An event that was given up on, as it is handed to the pipeline's ``dead_letters=``.
 
     ``event`` is what the operator was given, ``origin`` the record (or plain value) that the source
     read, ``time`` integer microseconds since the epoch. The texts are made when they are asked for:
     a stream in which many events fail doesn't pay for tracebacks that nobody reads.
     """
+
+    # Not tracked by the garbage collector: many are kept, and it would look at all of them again and again.
+    # The one cycle that would go through them (error, traceback, loop, here) is broken when the run ends.
 
     pipeline: str
     operator: str

@@ -203,6 +203,7 @@ class Execution:
         self.opened.set()
         self.done.set()
         for stage in self.stages:
+            stage.let_go()
             if isinstance(stage, FeedStage):
                 stage.tell(error)
 

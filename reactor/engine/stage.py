@@ -8,7 +8,7 @@ from __future__ import annotations
 import reprlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class Stage:
         self.cut: Any = None
         self.letters: list[DeadLetter] = []
         self.counts: Counter[str] = Counter()
+        self._buried: list[tuple[str, Callable[[], int]]] = []
         self.events_in = 0
         self.events_out = 0
         self.busy = 0.0
@@ -238,6 +239,12 @@ class Stage:
         if not self.outlets:
             self.run.complete(self, limits)
 
+    def let_go(self) -> None:
+        """The run is over. Errors that are kept hold the loop's frame: it shall hold nothing more itself."""
+        self._running = None
+        if self._loop is not None:
+            self._loop.env.clear()
+
     async def _flush(self, running: Running) -> None:
         began = perf_counter()
         try:
@@ -306,12 +313,13 @@ class Stage:
 
     def bury(self, label: str, index: int = 0, in_loop: bool = False) -> Handler:
         """Return the handler that makes dead letters."""
-        counts, reason, pipeline = self.counts, f"{label}: dead letters", self.run.graph.name
+        pipeline, number = self.run.graph.name, 0
         take, keep = self.run.letterbox.now, self.letters.append
-        counts[reason] = 0
+        self._buried.append((f"{label}: dead letters", lambda: number))
 
         def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-            number = counts[reason] = counts[reason] + 1
+            nonlocal number
+            number += 1
             now = self.now if in_loop else time.time_ns() // 1000
             letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, number)
             if take is None:
@@ -363,7 +371,10 @@ class Stage:
     @property
     def dropped(self) -> dict[str, int]:
         """How many events went another way, by reason."""
-        dropped = {reason: count for reason, count in self.counts.items() if count}
+        dropped = dict(self.counts)
+        for reason, number in self._buried:
+            if number():
+                dropped[reason] = number()
         for channel in self.inputs:
             if channel.dropped:
                 dropped[f"{self.name}: {channel.overflow}"] = channel.dropped

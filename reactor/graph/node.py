@@ -74,7 +74,7 @@ class Graph:
     ends: tuple[Node, ...]
     dead_letters: Any = None
     capacity: int = 1024
-    chunk: int = 1024
+    chunk: int = 4096
     interval: float = 1.0
 
     @functools.cache  # noqa: B019  a graph lives as long as its run
