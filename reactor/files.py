@@ -50,10 +50,10 @@ def csv(
     says (int, Decimal, datetime, ...), an empty one None where the type allows None. Empty lines are passed
     over. A file that begins like gzip is unzipped, a UTF-8 byte order mark is no part of the text.
 
-    Records have the line where they begin as position, and its bytes as ``raw``. A row that doesn't fit goes
-    to the pipeline's dead letters if it has any; else it raises DecodeError, which names file, line and
-    column. Raises ArgumentError here; FileError for a file that isn't there, DecodeError for a column that
-    isn't, when a run opens it.
+    Records have the path as topic, the line where they begin as position, and its bytes as ``raw``. A row
+    that doesn't fit goes to the pipeline's dead letters if it has any; else it raises DecodeError, which names
+    file, line and column. Raises ArgumentError here; when a run opens it, FileError for a file that isn't
+    there and DecodeError for a column that isn't.
     """
     name = _path("csv", path)
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':

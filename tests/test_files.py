@@ -194,6 +194,7 @@ async def test_a_row_that_does_not_fit(write: Write, row: bytes, message: str) -
     assert [value.sku for value in await values_of(source)] == ["A", "B"]
     [(record, error)] = rejected
     assert (record.raw, record.position, record.value) == (row, 3, row.decode(errors="replace"))
+    assert record.topic == str(path)
     with pytest.raises(DecodeError, match=message):
         raise error
 
@@ -424,6 +425,22 @@ async def test_a_sink_appends_lines_that_can_be_read_back(tmp_path: Path) -> Non
             await sink.write([item, item])
             await sink.flush()
     assert await values_of(files.jsonl(path, Item)) == [item] * 4
+
+
+async def test_a_flush_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def counted(file: int) -> None:
+        synced.append(os.fstat(file).st_size)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    async with sinking(tmp_path / "out.jsonl") as sink:
+        await sink.write([1, 2])
+        assert synced == []
+        await sink.flush()
+        assert synced == [4]
 
 
 async def test_a_sink_ends_the_line_that_a_crash_tore(tmp_path: Path) -> None:

@@ -326,9 +326,9 @@ async def test_a_record_that_does_not_fit_stops_the_reader_after_what_came_befor
         source.reject = lambda record, error: rejected.append((record, error))
         assert [record.value for record in await rest(source)] == [Order("a")]
         assert source.position() == 3
-    assert [(r.position, r.raw, r.topic) for r, _ in rejected] == [
-        (0, b'{"id":1}', "orders"),
-        (2, b'{"id":"b"}', "orders"),
+    assert [(r.position, r.value, r.raw, r.topic) for r, _ in rejected] == [
+        (0, {"id": 1}, b'{"id":1}', "orders"),
+        (2, {"id": "b"}, b'{"id":"b"}', "orders"),
     ]
 
 
@@ -508,6 +508,21 @@ async def test_a_cancelled_publish_is_stored_whole_or_not_at_all(url: str) -> No
         stored = await ids(shop)
         assert await shop.length() == len(stored)
     assert {stored.count(id) for id in stored} <= {3}
+
+
+async def test_a_cancelled_commit_is_done_or_not_and_the_next_one_counts(url: str) -> None:
+    shop = topic(url, Order)
+    await shop.publish(orders(*range(50)))
+    async with opened(shop.source("g")) as source:
+        for position in range(1, 20):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_cancel_after, position, scope)
+                    await source.commit(position)
+                    tasks.cancel_scope.cancel()
+            assert (await shop.position("g") or 0) <= position
+        await source.commit(20)
+    assert await shop.position("g") == 20
 
 
 async def test_a_source_is_used_by_one_run_at_a_time_but_by_one_after_the_other(url: str) -> None:

@@ -127,6 +127,10 @@ class Codec:
     def _decoder(self, kind: Any) -> Callable[[Any], Any]:
         return lambda data: data
 
+    def _readable(self, data: Any) -> Any:
+        """Return the value of a record that can't be decoded to any of the types."""
+        return data
+
     def decoding(self, wanted: tuple[Any, ...]) -> Decode:
         """Return what decodes rows to the ``wanted`` types; all of the topic's types where that is empty."""
         unknown = [type_name(kind) for kind in wanted if self.types and kind not in self.types.values()]
@@ -163,7 +167,7 @@ class Codec:
                 else:
                     names = ", ".join(kinds)
                     problem = DecodeError(f"topic {topic}, position {position}: {name} is none of {names}")
-                record = Record(data, key, headers or NO_HEADERS, time, position, topic, raw)
+                record = Record(self._readable(data), key, headers or NO_HEADERS, time, position, topic, raw)
                 bad.append(Bad(record, problem, len(records), skipped))
             return Batch(records, bad, skipped, rows[-1][0] + 1)
 
@@ -196,3 +200,9 @@ class JsonCodec(Codec):
             return msgspec.json.Decoder(kind).decode
         except TypeError as error:
             raise ArgumentError(f"topic {self.topic}: {type_name(kind)} can't be decoded: {error}") from error
+
+    def _readable(self, data: Any) -> Any:
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return bytes(data).decode("utf-8", "replace")

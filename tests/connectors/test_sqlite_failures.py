@@ -224,6 +224,38 @@ async def filled(path: Path) -> Topic[object]:
     return shop
 
 
+async def test_what_is_acknowledged_is_on_the_disk(path: Path) -> None:
+    """In WAL mode it takes synchronous=FULL (2): with NORMAL a power failure may take the last commits."""
+    writer = worker.Worker(str(path), writer=True)
+    modes = [
+        await writer.call(lambda db, name=name: db.execute(f"PRAGMA {name}").fetchone()[0])  # type: ignore[misc]
+        for name in ("journal_mode", "synchronous")
+    ]
+    await writer.close()
+    assert modes == ["wal", 2]
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage"])
+async def test_a_torn_write_leaves_whole_writes_and_no_part_of_one(path: Path, damage: str) -> None:
+    torn = path.with_name("torn.db")
+    async with orders(path) as shop:
+        for n in range(10):
+            await shop.publish([f"{n}" + "x" * 1500] * 3)  # each of them some pages
+        shutil.copy(path, torn)
+        log = path.with_name("shop.db-wal").read_bytes()
+    seen: set[int] = set()
+    for end in range(0, len(log), 2999):
+        left = log[:end] if damage == "cut" else log[:end] + os.urandom(len(log) - end)
+        torn.with_name("torn.db-wal").write_bytes(left)
+        copy = torn.with_name(f"torn{end}.db")
+        shutil.copy(torn, copy)
+        torn.with_name("torn.db-wal").rename(copy.with_name(f"{copy.name}-wal"))
+        stored = await values(orders(copy))
+        assert [value[:1] for value in stored] == [f"{n}" for n in range(len(stored) // 3) for _ in range(3)]
+        seen.add(len(stored))
+    assert {0, 3, 15, 27} <= seen
+
+
 async def test_a_page_of_garbage(path: Path) -> None:
     shop = await filled(path)
     pages = path.stat().st_size // 4096

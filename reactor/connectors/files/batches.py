@@ -43,15 +43,20 @@ class Fault(NamedTuple):
 
 
 def assemble(
-    values: Sequence[Any], lines: Sequence[int], raws: Sequence[bytes], faults: list[Fault], next: int
+    path: str,
+    values: Sequence[Any],
+    lines: Sequence[int],
+    raws: Sequence[bytes],
+    faults: list[Fault],
+    next: int,
 ) -> Batch:
     """Return the batch; the value of a record that doesn't fit is its text."""
     records: list[Record[Any]] = list(
-        map(Record, values, repeat(None), repeat(NO_HEADERS), repeat(None), lines, repeat(None), raws)
+        map(Record, values, repeat(None), repeat(NO_HEADERS), repeat(None), lines, repeat(path), raws)
     )
     faults.sort(key=lambda fault: fault.line)
     bad: list[Bad] = []
     for line, raw, error in faults:
-        record = Record(raw.decode("utf-8", "replace"), position=line, raw=raw)
+        record = Record(raw.decode("utf-8", "replace"), position=line, topic=path, raw=raw)
         bad.append(Bad(record, error, bisect_left(lines, line), 0))
     return Batch(records, bad, 0, next)

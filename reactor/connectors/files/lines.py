@@ -69,7 +69,7 @@ class Lines:
                 self._failure = error
             self._line = number
             if values or faults:
-                return assemble(values, lines, raws, faults, number + 1)
+                return assemble(self._path, values, lines, raws, faults, number + 1)
             if self._failure is None and number == start:
                 return None
         raise self._failure

@@ -165,7 +165,7 @@ class Rows:
             raise self._failure
         if self._kind is not None:
             values, lines, raws = self._converted(values, lines, raws, faults)
-        return assemble(values, lines, raws, faults, begin + 1)
+        return assemble(self._path, values, lines, raws, faults, begin + 1)
 
     def _converted(
         self, rows: list[Any], lines: list[int], raws: list[bytes], faults: list[Fault]

@@ -21,8 +21,8 @@ ROWS = 1024
 class FileSource(Source[T_co]):
     """The records of a file from its beginning; each run reads it again.
 
-    A record's position is the line where it begins. Nothing is committed: a file that is read again after
-    a failure begins at its start.
+    A record's position is the line where it begins, its topic the file's path. Nothing is committed: a file
+    that is read again after a failure begins at its start.
     """
 
     def __init__(self, make: Callable[[], Reader]) -> None:
