@@ -4,8 +4,7 @@ The loop is a generator. ``send(chunk)`` runs every operator over every event of
 ``(True, *lists)``: for each output port the values, then its columns. ``(False, *lists)`` asks to be sent
 None: an operator that emits many events for one was interrupted, so that what is there can go on.
 ``send(None)`` while idle means the end: what is held is emitted, and the generator returns its last lists.
-The source is registered with linecache, so tracebacks show its lines; the ``try`` of each call stands inside
-the loop, where it costs nothing until something is raised.
+The source is registered with linecache, so tracebacks show its lines.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reactor.core import ReactorError
+from reactor.delivery import Fallback
 from reactor.engine.elements import Chunk
 from reactor.graph import Column, Node
 from reactor.operators import Body, Fused, Split
@@ -82,45 +82,62 @@ class _Writer:
                 self.emit(0)
             return
         op = self.chain[index]
-        body.op = index
+        before = body.op, body.resumes
+        body.op, body.resumes = index, isinstance(getattr(op, "on_error", None), Fallback)
+        body.enter()
         if isinstance(op, Split):
             op.write(body, self.emit)
         elif isinstance(op, Fused):
             op.write(body, lambda: self.rest(index + 1))
         else:
             raise ReactorError(f"{op.describe()} can't be fused")
+        body.op, body.resumes = before
 
-    def event(self) -> list[str]:
+    def event(self) -> list[tuple[str, int]]:
         """The lines for one event."""
         self.body.columns = dict(self.columns)
-        self.rest(0)
+        with self.body.turn():
+            self.rest(0)
         lines, self.body.lines = self.body.lines, []
         return lines
 
-    def endings(self) -> list[tuple[int, list[str]]]:
+    def endings(self) -> list[tuple[int, list[tuple[str, int]]]]:
         """For each operator that emits at the end: the lines for that and for all after it."""
         body, found = self.body, []
         for index, op in enumerate(self.chain):
             if isinstance(op, Fused) and op.at_end:
                 states, rebound = dict(body.states), list(body.rebound)
-                body.op, body.exit = index, "continue"
-                body.columns = dict(self.columns)
+                body.op, body.resumes = index, False
+                body.value, body.columns = "v", dict(self.columns)
                 op.write_end(body, lambda after=index + 1: self.rest(after))  # type: ignore[misc]
                 body.states, body.rebound = states, rebound  # an ending uses the variables of the loop
                 found.append((index, body.lines))
                 body.lines = []
         return found
 
-    def paused(self, lines: list[str], indent: int) -> list[str]:
-        written: list[str] = []
-        for line in lines:
+
+class _Source:
+    """The lines of the generator, and which operator each belongs to."""
+
+    def __init__(self, fresh: str, lists: str) -> None:
+        self.text: list[str] = []
+        self.operators: dict[int, int] = {}
+        self._fresh = fresh
+        self._lists = lists
+
+    def add(self, *lines: str) -> None:
+        self.text.extend(lines)
+
+    def add_written(self, lines: list[tuple[str, int]], indent: int) -> None:
+        """Add what the operators have written; a PAUSE gives out what is there."""
+        for line, op in lines:
             lead = " " * (indent + len(line) - len(line.lstrip()))
             if line.strip() == "PAUSE":
-                again = f"{self.fresh}; room = {PAUSE_AFTER}"
-                written += [f"{lead}yield (False{self.lists},)", f"{lead}{again}"]
+                self.text.append(f"{lead}yield (False{self._lists},)")
+                self.text.append(f"{lead}{self._fresh}; room = {PAUSE_AFTER}")
             else:
-                written.append(lead + line.lstrip())
-        return written
+                self.text.append(lead + line.lstrip())
+            self.operators[len(self.text)] = op
 
 
 def fuse(
@@ -146,42 +163,37 @@ def fuse(
 
     functions = "; ".join(f"{name} = F[{name!r}]" for name in body.functions) or "pass"
 
-    source = ["def loop(states):", f"    {functions}"]
-    source += [f"    {name} = states[{name!r}]" for name in body.states]
-    source += ["    done = -1", f"    room = {PAUSE_AFTER}", "    v = None", f"    {fresh}", "    try:"]
+    source = _Source(fresh, lists)
+    add = source.add
+    add("def loop(states):", f"    {functions}")
+    add(*(f"    {name} = states[{name!r}]" for name in body.states))
+    add("    done = -1", f"    room = {PAUSE_AFTER}", "    v = None", f"    {fresh}", "    try:")
     if given:
-        source += [f"        {names} = {', '.join(['None'] * len(given))}"]
+        add(f"        {names} = {', '.join(['None'] * len(given))}")
     if none_wanted:
-        source += [f"        raise Finished({none_wanted[0]})"]
-    source += ["        while True:", f"            chunk = yield (True{lists},)"]
-    source += ["            if chunk is None: break", f"            {functions}"]
-    source += [f"            {fresh}"]
+        add(f"        raise Finished({none_wanted[0]})")
+    add("        while True:", f"            chunk = yield (True{lists},)")
+    add("            if chunk is None: break", f"            {functions}", f"            {fresh}")
     if given:
-        source += [f"            for v, {names} in zip(chunk.values, *chunk.columns):"]
+        add(f"            for v, {names} in zip(chunk.values, *chunk.columns):")
     else:
-        source += ["            for v in chunk.values:"]
-    source += writer.paused(lines or ["pass"], 16)
-    source += [f"            {line}" for line in saves]
-    source += ["    except Finished as finished:", "        done = finished.args[0]"]
-    source += [
-        "        states['finished'] = True",
-        f"        states['cut'] = {columns.get('origin', 'None')}",
-    ]
-    source += ["    except Abort as abort:", f"        abort.out = (True{lists},)", "        raise"]
-    source += ["    else:", f"        {fresh}"]
+        add("            for v in chunk.values:")
+    source.add_written(lines, 16)
+    add(*(f"            {line}" for line in saves))
+    add("    except Finished as finished:", "        done = finished.args[0]")
+    add("        states['finished'] = True", f"        states['cut'] = {columns.get('origin', 'None')}")
+    add("    except Abort as abort:", f"        abort.out = (True{lists},)", "        raise")
+    add("    else:", f"        {fresh}")
     for index, ending in endings:
-        source += [f"    if done < {index}:", "        try:"]
-        source += writer.paused(ending, 12)
-        source += ["        except Finished as finished:", "            done = finished.args[0]"]
-        source += [
-            "        except Abort as abort:",
-            f"            abort.out = (True{lists},)",
-            "            raise",
-        ]
-    source += [f"    {line}" for line in saves]
-    source += [f"    return (True{lists},)"]
+        add(f"    if done < {index}:", "        try:")
+        source.add_written(ending, 12)
+        add("        except Finished as finished:", "            done = finished.args[0]")
+        add("        except Abort as abort:", f"            abort.out = (True{lists},)", "            raise")
+    add(*(f"    {line}" for line in saves))
+    add(f"    return (True{lists},)")
+    body.env["LINES"] = source.operators
     return Loop(
-        source="\n".join(source) + "\n",
+        source="\n".join(source.text) + "\n",
         states={**body.states},
         env=body.env,
         holders=tuple(name for name in body.states if name.startswith("held") and not name.endswith("_o")),

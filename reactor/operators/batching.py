@@ -57,16 +57,17 @@ class Batch(Fused):
         with body.block(f"if {total} >= {self.max_weight!r}{size}:"):
             body.add(f"{cut}; {clear}")
         full = body.fresh()
-        with body.block(f"for {full}, {full}_o in {ready}:"), body.inner_exit():
+        with body.block(f"for {full}, {full}_o in {ready}:"):
             body.value = full
             if origin:
                 body.columns["origin"] = f"{full}_o"
-            rest()
+            with body.turn():
+                rest()
 
     def write_end(self, body: Body, rest: Rest) -> None:
         held = f"held{body.op}"
         # a loop of one turn, for the operators further down that say continue
-        with body.block(f"for _ in ((0,) if {held} else ()):"), body.inner_exit():
+        with body.block(f"for _ in ((0,) if {held} else ()):"), body.turn():
             self._release(body, held, rest)
 
     def _append(self, body: Body, held: str, origin: str | None) -> None:

@@ -44,10 +44,15 @@ class Finished(BaseException):
 
 
 class Body:
-    """Writes the source of one fused generator."""
+    """Writes the source of one fused generator.
+
+    One ``try`` stands inside each loop, around all that it does for an event. When something is raised, the
+    traceback's line says which operator it was, and a local variable still holds what that was given.
+    """
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.lines: list[tuple[str, int]] = []
+        """Each line, and the operator that it belongs to."""
         self.functions: dict[str, Callable[..., Any]] = {}
         """The users' functions, by the names of the local variables that hold them."""
         self.env: dict[str, Any] = {"SKIP": SKIP, "Finished": Finished, "Abort": Abort, "F": self.functions}
@@ -56,13 +61,19 @@ class Body:
         self.depth = 0
         self.value = "v"
         self.columns: dict[Column, str] = {}
-        self.exit = "continue"
         self.op = 0
+        self.resumes = False
+        """True where a failure may give a result after all: the operator goes on from where it was."""
+        self.risks: dict[int, tuple[str, str]] = {}
+        """For the operators in the present ``try``: the variables that hold the event and its origin."""
         self._count = 0
+
+    exit = "continue"
+    """What drops the event: the next turn of the innermost loop."""
 
     def add(self, line: str) -> None:
         """Add one line at the present depth."""
-        self.lines.append("    " * self.depth + line)
+        self.lines.append(("    " * self.depth + line, self.op))
 
     @contextmanager
     def block(self, head: str) -> Generator[None, None, None]:
@@ -71,6 +82,39 @@ class Body:
         self.depth += 1
         yield
         self.depth -= 1
+
+    @contextmanager
+    def turn(self) -> Generator[None, None, None]:
+        """The body of a loop: what fails inside is handled, then comes the loop's next turn."""
+        risks, columns = self.risks, dict(self.columns)
+        self.risks = {}
+        self.enter()
+        self.add("try:")
+        start = len(self.lines)
+        self.depth += 1
+        yield
+        if len(self.lines) == start:
+            self.add("pass")
+        self.depth -= 1
+        self.add("except Exception as error:")
+        self.depth += 1
+        found, self.risks = self.risks, risks
+        if len(found) > 1:
+            self.add("at = LINES[error.__traceback__.tb_lineno]")
+        for number, (op, (value, origin)) in enumerate(reversed(found.items())):
+            call = f"fail{op}({value}, {origin}, error)"
+            if len(found) == 1:
+                self.add(call)
+            elif number < len(found) - 1:
+                self.add(f"{'if' if number == 0 else 'elif'} at == {op}: {call}")
+            else:
+                self.add(f"else: {call}")
+        self.depth -= 1
+        self.columns = columns
+
+    def enter(self) -> None:
+        """The present operator begins, in the present ``try``: this is what it was given."""
+        self.risks[self.op] = (self.value, self.origin)
 
     def fresh(self, hint: str = "x") -> str:
         """A local variable's name that nobody else has."""
@@ -102,39 +146,31 @@ class Body:
         self.states[name] = initial
         self.rebound.append(name)
 
-    @contextmanager
-    def inner_exit(self) -> Generator[None, None, None]:
-        """Inside a loop of the operator's own, dropping an event is ``continue``; columns are restored."""
-        exit_before, columns = self.exit, dict(self.columns)
-        self.exit = "continue"
-        yield
-        self.exit, self.columns = exit_before, columns
-
-    def guard(self, expression: str, *, what: str | None = None) -> str:
-        """Evaluate a user's function; a failure goes to the operator's policy. Returns the result's name."""
+    def guard(self, expression: str) -> str:
+        """Evaluate a user's function. Returns the name of the result, or of what stands in for it."""
         result = self.fresh()
+        if not self.resumes:
+            self.add(f"{result} = {expression}")
+            return result
         self.add("try:")
         self.add(f"    {result} = {expression}")
         self.add("except Exception as error:")
-        self.add(f"    {result} = fail{self.op}({what or self.value}, {self.origin}, error)")
-        self.add(f"    if {result} is SKIP: {self.exit}")
+        self.add(f"    {result} = fail{self.op}({self.value}, {self.origin}, error)")
         return result
 
     def test(self, expression: str) -> None:
-        """Go on only if a user's function returns something true, or what stands in for it is."""
-        self.add("try:")
-        self.add(f"    if not {expression}: {self.exit}")
-        self.add("except Exception as error:")
-        instead = self.fresh()
-        self.add(f"    {instead} = fail{self.op}({self.value}, {self.origin}, error)")
-        self.add(f"    if {instead} is SKIP or not {instead}: {self.exit}")
+        """Go on only if a user's function, or what stands in for its result, is true."""
+        if not self.resumes:
+            self.add(f"if not {expression}: {self.exit}")
+        else:
+            self.add(f"if not {self.guard(expression)}: {self.exit}")
 
     def effect(self, expression: str) -> None:
         """Evaluate a user's function for its effect alone."""
-        self.add("try:")
-        self.add(f"    {expression}")
-        self.add("except Exception as error:")
-        self.add(f"    if fail{self.op}({self.value}, {self.origin}, error) is SKIP: {self.exit}")
+        if not self.resumes:
+            self.add(expression)
+        else:
+            self.guard(expression)
 
     @property
     def origin(self) -> str:

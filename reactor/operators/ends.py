@@ -78,10 +78,7 @@ class Fold(Fused):
         result = f"result{body.op}"
         body.keep(result, self.factory())
         fn = body.function(self.fn, self.verb)
-        body.add("try:")
-        body.add(f"    {result} = {fn}({result}, {body.value})")
-        body.add("except Exception as error:")
-        body.add(f"    fail{body.op}({body.value}, {body.origin}, error)")
+        body.add(f"{result} = {fn}({result}, {body.value})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

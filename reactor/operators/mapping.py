@@ -79,7 +79,7 @@ class FlatMap(Calls):
         with body.block("if not room:"):
             body.add("PAUSE")
         body.value = item
-        with body.inner_exit():
+        with body.turn():
             rest()
         body.depth -= 1
 

@@ -40,7 +40,7 @@ class Take(Fused):
         # a loop of one turn, so that an operator further down that drops the event still comes back here
         with body.block(f"for {kept} in ({body.value},):"):
             body.value = kept
-            with body.inner_exit():
+            with body.turn():
                 rest()
         body.add(f"if not {left}: raise Finished({body.op})")
 
