@@ -19,6 +19,7 @@ from reactor import DeadLetters, Pipeline, RateLimit, Retry
 
 SENDER = "orders@shop.example"
 CONNECTIONS = 4
+CALLS = 6
 LIMIT = RateLimit(500, per=1, burst=50)
 """Mails in a second: what the provider allows, far above the shop's own pace."""
 
@@ -133,7 +134,7 @@ async def email(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
             send,
             concurrency=CONNECTIONS,
             timeout=30,
-            retry=Retry(6, initial=0.2, max=5, on=(aiosmtplib.SMTPException, OSError)),
+            retry=Retry(CALLS, initial=0.2, max=5, on=(aiosmtplib.SMTPException, OSError)),
             name="send",
         )
         sent = answers.map(taken, on_error=DeadLetters(), name="taken")
