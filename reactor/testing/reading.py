@@ -1,0 +1,46 @@
+"""Reads async sources and calls async functions without a loop, as long as they never wait."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Iterator
+from typing import Any
+
+from reactor.core import Source
+from reactor.testing.outcome import Undetermined
+
+
+def finished(result: Any) -> Any:
+    """What an awaitable comes to that never waits; anything else as it is."""
+    if not inspect.isawaitable(result):
+        return result
+    steps = _awaited(result)
+    try:
+        steps.send(None)
+    except StopIteration as stop:
+        return stop.value
+    steps.close()
+    raise Undetermined("a function waits, which it can't do without a loop; pass a stand-in for it")
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def listed(events: AsyncIterable[Any]) -> Iterator[Any]:
+    iterator = aiter(events)
+    while True:
+        try:
+            yield finished(anext(iterator))
+        except StopAsyncIteration:
+            return
+
+
+def records(source: Source[Any]) -> Iterator[Any]:
+    try:
+        finished(source.open())
+        while (batch := finished(source.read(1))) is not None:
+            for record in batch:
+                yield record.value
+    finally:
+        finished(source.close())
