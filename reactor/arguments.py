@@ -45,12 +45,8 @@ def pooled(
     """A pool where one is needed: to await, for threads or processes, or to wait between attempts."""
     if not callable(fn):
         raise ArgumentError(f"{verb}({fn!r}): the first argument is a function")
-    if not isinstance(how["on_error"], OnError):
-        raise ArgumentError(
-            f"{verb}(on_error={how['on_error']!r}): must be Fail(), Skip(), DeadLetters() or Fallback(fn)"
-        )
-    if how["retry"] is not None and not isinstance(how["retry"], Retry):
-        raise ArgumentError(f"{verb}(retry={how['retry']!r}): must be a Retry(...)")
+    policy(verb, how["on_error"])
+    retrying(verb, how["retry"])
     seconds = None if how["timeout"] is None else duration(how["timeout"], f"{verb}(timeout")
     sizes = {word: how[word] for word in ("concurrency", "threads", "processes") if how[word] is not None}
     if len(sizes) > 1:
@@ -94,6 +90,22 @@ def pooled(
     )
 
 
+def policy(verb: str, on_error: Any) -> OnError:
+    """Return what is one of the four ends of a failure."""
+    if not isinstance(on_error, OnError):
+        raise ArgumentError(
+            f"{verb}(on_error={on_error!r}): must be Fail(), Skip(), DeadLetters() or Fallback(fn)"
+        )
+    return on_error
+
+
+def retrying(verb: str, retry: Any) -> Retry | None:
+    """Return what is a Retry, or None."""
+    if retry is not None and not isinstance(retry, Retry):
+        raise ArgumentError(f"{verb}(retry={retry!r}): must be a Retry(...)")
+    return retry
+
+
 def is_async(fn: Callable[..., Any]) -> bool:
     """True for a coroutine function, or an object with an async ``__call__``."""
     inner = fn
@@ -121,6 +133,10 @@ def start(verb: str, initial: Any, factory: Callable[[], Any] | None) -> Callabl
     if (initial is MISSING) is (factory is None):
         raise ArgumentError(f"{verb}(): pass either an initial state or factory=")
     if factory is not None:
+        if not callable(factory):
+            raise ArgumentError(
+                f"{verb}(factory={factory!r}): must be a function that returns the initial state"
+            )
         return factory
     if isinstance(initial, list | dict | set | bytearray):
         kind = type(initial).__name__

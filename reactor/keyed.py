@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, overload
 
-from reactor.arguments import MISSING, start, sync
+from reactor.arguments import MISSING, policy, start, sync
 from reactor.delivery import Fail, OnError
 from reactor.operators import Scan
 from reactor.stream import Stream
@@ -40,7 +40,9 @@ class Keyed(Generic[K, T]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        op = Scan(sync(fn, "reduce"), _nothing, self._key, volatile, on_error, emits_first=True)
+        op = Scan(
+            sync(fn, "reduce"), _nothing, self._key, volatile, policy("reduce", on_error), emits_first=True
+        )
         return cast("Stream[tuple[K, T]]", self._stream._then(op, name))
 
     @overload
@@ -80,7 +82,9 @@ class Keyed(Generic[K, T]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        op = Scan(sync(fn, "scan"), start("scan", initial, factory), self._key, volatile, on_error)
+        op = Scan(
+            sync(fn, "scan"), start("scan", initial, factory), self._key, volatile, policy("scan", on_error)
+        )
         return self._stream._then(op, name)
 
 

@@ -16,7 +16,18 @@ from collections.abc import (
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from reactor.arguments import MISSING, completed, pooled, settings, shown, start, sync, whole
+from reactor.arguments import (
+    MISSING,
+    completed,
+    policy,
+    pooled,
+    retrying,
+    settings,
+    shown,
+    start,
+    sync,
+    whole,
+)
 from reactor.core import ArgumentError, Duration, Empty, MissingExtra, Sink, Source, UsedTwice, duration
 from reactor.delivery import Fail, OnError, Retry
 from reactor.engine import Execution, Feed, Opened, iterate
@@ -377,7 +388,9 @@ class Stream(Generic[T_co]):
         Completes when: its input has.
         """
         sync(fn, "scan")
-        return self._then(Scan(fn, start("scan", initial, factory), None, volatile, on_error), name)
+        return self._then(
+            Scan(fn, start("scan", initial, factory), None, volatile, policy("scan", on_error)), name
+        )
 
     def take(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
         """Emit the first ``count`` events, and stop the input.
@@ -402,7 +415,9 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: the function has returned something false, or its input has completed.
         """
-        return self._then(TakeWhile(sync(predicate, "take_while"), volatile, on_error), name)
+        return self._then(
+            TakeWhile(sync(predicate, "take_while"), volatile, policy("take_while", on_error)), name
+        )
 
     def skip(self, count: int, *, volatile: bool = False, name: str | None = None) -> Stream[T_co]:
         """Emit all but the first ``count`` events.
@@ -427,7 +442,9 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
-        return self._then(SkipWhile(sync(predicate, "skip_while"), volatile, on_error), name)
+        return self._then(
+            SkipWhile(sync(predicate, "skip_while"), volatile, policy("skip_while", on_error)), name
+        )
 
     def distinct(
         self,
@@ -451,7 +468,7 @@ class Stream(Generic[T_co]):
             sync(key, "distinct")
         if last is not None:
             whole("distinct(last", last, 1)
-        return self._then(Distinct(key, last, volatile, on_error), name)
+        return self._then(Distinct(key, last, volatile, policy("distinct", on_error)), name)
 
     def enumerate(
         self, start: int = 0, *, volatile: bool = False, name: str | None = None
@@ -462,6 +479,8 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does.
         Completes when: its input has.
         """
+        if not isinstance(start, int) or isinstance(start, bool):
+            raise ArgumentError(f"enumerate(start={start!r}): must be a whole number")
         return self._then(Enumerate(start, volatile), name)
 
     def pairwise(self, *, volatile: bool = False, name: str | None = None) -> Stream[tuple[T_co, T_co]]:
@@ -707,6 +726,7 @@ class Stream(Generic[T_co]):
     def _split(
         self, choose: Callable[[Any], int], outputs: int, what: str, on_error: OnError, name: str | None
     ) -> Node:
+        on_error = policy(what.partition("(")[0], on_error)
         return Node(Split(choose, what, outputs, on_error), (self._port,), name)
 
     # Composition --------------------------------------------------------------------------------------------
@@ -798,11 +818,16 @@ class Stream(Generic[T_co]):
             if value is not None:
                 raise ArgumentError(f"to({shown(target)}, {what}=): only a topic takes {what}=")
         if isinstance(target, Sink):
-            if concurrency is not None or key is not None:
-                raise ArgumentError(f"to({shown(target)}): a Sink has one write in flight at a time")
+            for what, value in (("concurrency", concurrency), ("key", key)):
+                if value is not None:
+                    raise ArgumentError(
+                        f"to({shown(target)}, {what}=): a Sink has one write in flight at a time"
+                    )
             seconds = None if timeout is None else duration(timeout, "to(timeout")
-            op: Operator = SinkEnd(target, seconds, retry, on_error)
+            op: Operator = SinkEnd(target, seconds, retrying("to", retry), policy("to", on_error))
             return Ending(Node(op, (self._port,), name))
+        if isinstance(target, type) and issubclass(target, Sink):
+            raise ArgumentError(f"to({target.__name__}): is a class; pass an object: {target.__name__}()")
         if not callable(target):
             raise ArgumentError(
                 f"to({shown(target)}): a sink is a Topic, an object of a class derived from Sink, or a function "

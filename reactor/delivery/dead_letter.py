@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 import uuid
+import zlib
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ class DeadLetter(msgspec.Struct, gc=False):
         origin = self.origin
         if isinstance(origin, Record) and origin.position is not None:
             where = f"{origin.topic}@{origin.position}"
+            if origin.raw is not None:  # tells apart the versions of a file that was read twice
+                where += f"#{zlib.crc32(origin.raw):08x}"
         else:
             where = f"{self.time}#{self.index}"
         return str(uuid.uuid5(_NAMESPACE, f"{self.pipeline}/{self.operator}/{where}"))

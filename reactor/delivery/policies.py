@@ -36,6 +36,12 @@ class Retry:
             raise ArgumentError(f"Retry(jitter={self.jitter}): jitter must be from 0 to 1")
         duration(self.initial, "Retry(initial", zero=True)
         duration(self.max, "Retry(max", zero=True)
+        kinds: Any = self.on if isinstance(self.on, tuple) else (self.on,)
+        types = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseException)]
+        if len(types) < len(kinds) and (isinstance(self.on, (tuple, type)) or not callable(self.on)):
+            raise ArgumentError(
+                f"Retry(on={self.on!r}): must be an exception type, a tuple of them, or a function of the exception"
+            )
 
     def delay(self, calls: int, error: Exception) -> float | None:
         """Seconds until the next call after ``calls`` calls, the last of which raised ``error``.
@@ -44,7 +50,7 @@ class Retry:
         """
         if calls >= self.calls:
             return None
-        wait = duration(self.initial, "Retry(initial", zero=True) * 2.0 ** (calls - 1)
+        wait = duration(self.initial, "Retry(initial", zero=True) * 2.0 ** min(calls - 1, 64)
         wait = min(wait, duration(self.max, "Retry(max", zero=True))
         wait *= 1 - self.jitter * random.random()
         on: Any = self.on
@@ -80,6 +86,10 @@ class Fallback:
     """``fn(event)`` gives the result instead; when it raises, the run fails with that."""
 
     fn: Callable[[Any], Any]
+
+    def __post_init__(self) -> None:
+        if not callable(self.fn):
+            raise ArgumentError(f"Fallback({self.fn!r}): must be a function of the event")
 
 
 OnError = Fail | Skip | DeadLetters | Fallback

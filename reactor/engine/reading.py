@@ -263,7 +263,7 @@ class RecordStage(SourceStage):
 
     def _reject(self, record: Record[Any], error: Exception) -> None:
         label = self.run.graph.labels()[self.plan.head]
-        self.bury(label)(record.raw if record.raw is not None else record.value, record, error)
+        self.bury(label)(record.value, record, error)
 
     def drain(self) -> None:
         super().drain()

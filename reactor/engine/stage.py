@@ -80,7 +80,8 @@ class Stage:
         self._failed_letters = 0
         if plan.loop is not None:
             handlers = [self.handler(index) for index in range(len(self.nodes))]
-            self._running, self.states = plan.loop.start(handlers)
+            self._generator, self.states = plan.loop.start(handlers)
+            self._running = self._generator
             self._send = self._running.send
             try:
                 next(self._running)
@@ -241,8 +242,8 @@ class Stage:
 
     def let_go(self) -> None:
         """The run is over. Errors that are kept hold the loop's frame: it shall hold nothing more itself."""
-        self._running = None
         if self._loop is not None:
+            self._generator.close()
             self._loop.env.clear()
 
     async def _flush(self, running: Running) -> None:

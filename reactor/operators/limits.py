@@ -22,8 +22,8 @@ class RateLimit:
         self.per = duration(per, "RateLimit(per")
         self._rate: Rate = rate
         self._check(rate)
-        if burst < 1:
-            raise ArgumentError(f"RateLimit(burst={burst}): burst must be >= 1")
+        if not isinstance(burst, int | float) or isinstance(burst, bool) or not burst >= 1:
+            raise ArgumentError(f"RateLimit(burst={burst!r}): burst must be a number >= 1")
         self.burst = float(burst)
         self._buckets: dict[Any, tuple[float, float]] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -72,5 +72,7 @@ class RateLimit:
 
     @staticmethod
     def _check(rate: Rate) -> None:
-        if not callable(rate) and not rate > 0:
-            raise ArgumentError(f"RateLimit(rate={rate!r}): rate must be > 0")
+        if not callable(rate) and (
+            not isinstance(rate, int | float) or isinstance(rate, bool) or not rate > 0
+        ):
+            raise ArgumentError(f"RateLimit(rate={rate!r}): rate must be a number > 0")
