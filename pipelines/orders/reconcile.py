@@ -7,7 +7,7 @@ consumers left behind, and from the books of the servers outside.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -116,12 +116,19 @@ def _file(
 
 def _consumers(home: Home, events: dict[str, _Order], left: _Left) -> list[Check]:
     orders = {invoice: order for invoice, order in events.items() if order.kind == OrderCompleted.__name__}
-    return [
-        *_emails(home, orders, left),
-        *_stock(home, events),
-        *_payments(home, orders, left),
-        _audit(home.audit, events),
-    ]
+    parts: dict[str, Callable[[], list[Check]]] = {
+        "email": lambda: _emails(home, orders, left),
+        "inventory": lambda: _stock(home, events),
+        "payment": lambda: _payments(home, orders, left),
+        "audit": lambda: [_audit(home.audit, events)],
+    }
+    checks: list[Check] = []
+    for part, check in parts.items():
+        try:
+            checks += check()
+        except sqlite3.DatabaseError as error:
+            checks.append(Check(part, "its database can be read", "yes", "no", (str(error),)))
+    return checks
 
 
 def _emails(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]:

@@ -95,13 +95,13 @@ def _handled(events: int, handled: int, dead_letters: int) -> Handled:
 
 
 def applied(stock: Path) -> int:
-    """Return how many events were applied to the stock; this blocks."""
+    """Return how many events were applied to the stock; this blocks. 0 for a file that can't be read."""
     if not stock.exists():
         return 0
     with closing(sqlite3.connect(stock, timeout=30)) as db:
         try:
             (count,) = db.execute("SELECT count(*) FROM applied").fetchone()
-        except sqlite3.OperationalError:  # made a moment ago, and still without tables
+        except sqlite3.DatabaseError:  # damaged, or made a moment ago and still without tables
             return 0
     return int(count)
 

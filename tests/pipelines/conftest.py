@@ -1,6 +1,5 @@
 """Orders files that are made up, and the application as a child process."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
-DECEMBER = Path(__file__).parents[2] / "pipelines/orders/data/online_retail_2010_12.csv.gz"
 
 
 def row(
@@ -115,6 +113,13 @@ def app() -> Generator[Callable[..., App], None, None]:
             one.kill()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+@pytest.fixture(scope="session")
+def app_to_its_end() -> Callable[..., App]:
+    """Run the application to its end."""
+
+    def run(*arguments: str | Path) -> App:
+        one = App(*arguments)
+        one.wait()
+        return one
+
+    return run

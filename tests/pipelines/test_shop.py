@@ -1,0 +1,358 @@
+"""The whole thing, as it is used: from the command line, on real data, through failures and kills."""
+
+import gzip
+import json
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DECEMBER = Path(__file__).parents[2] / "pipelines/orders/data/online_retail_2010_12.csv.gz"
+CONSUMERS = ("email", "inventory", "payment", "audit")
+Start = Callable[..., Any]
+MakeRow = Callable[..., str]
+OrdersFile = Callable[..., Path]
+
+FIGURES = {
+    "invoices": 2025,
+    "orders": 1629,
+    "cancellations": 326,
+    "stock_adjustments": 70,
+    "dead_letters": 0,
+    "guest_orders": 229,
+    "order_total": "823746.14",
+    "cancellation_total": "-74789.12",
+    "net_total": "748957.02",
+    "consumers": {
+        "email": {"handled": 1400, "failed": 0, "dead_letters": 0},
+        "inventory": {"handled": 2025, "failed": 0, "dead_letters": 0},
+        "payment": {"handled": 1613, "failed": 0, "dead_letters": 16},
+        "audit": {"handled": 2025, "failed": 0, "dead_letters": 0},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(app_to_its_end: Start) -> Start:
+    """Run an orders file in a HOME, and return the report."""
+
+    def start(orders: Path, home: Path, code: int = 0) -> Any:
+        report = home / "report.json"
+        report.unlink(missing_ok=True)
+        app = app_to_its_end("run", "--orders", orders, "--home", home, "--report", report)
+        assert app.process.returncode == code, app.out + app.err
+        assert "Traceback" not in app.err
+        return json.loads(report.read_text())
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first rows of December, all three kinds of invoices among them, one rejected and one broken row."""
+    header, *rows = gzip.decompress(DECEMBER.read_bytes()).splitlines()[:3500]
+    rows.insert(1000, b"A536500,B,Adjust bad debt,1,2010-12-01 12:00:00,-11.06,,United Kingdom")
+    rows.insert(2000, b"536600,22633,no quantity,,2010-12-01 12:00:00,1.85,,United Kingdom")
+    path = tmp_path_factory.mktemp("slice") / "orders.csv"
+    path.write_bytes(b"\n".join([header, *rows, b""]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(sliced: Path, run: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The slice after a run without any trouble: its HOME and its report."""
+    home = tmp_path_factory.mktemp("finished")
+    return home, run(sliced, home)
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A copy of that HOME, to be spoiled."""
+    return Path(shutil.copytree(finished[0], tmp_path / "home"))
+
+
+def count(database: Path, table: str) -> int:
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database, timeout=30)) as db:
+        try:
+            return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+
+
+def wait_until(reached: Callable[[], bool], app: Any) -> None:
+    until = time.monotonic() + 40
+    while not reached():
+        assert time.monotonic() < until, app.out + app.err
+        assert app.process.poll() is None, app.out + app.err
+        time.sleep(0.005)
+
+
+# The figures ------------------------------------------------------------------------------------------------
+
+
+def test_december_adds_up_and_a_second_run_changes_nothing(tmp_path: Path, app_to_its_end: Start) -> None:
+    report = tmp_path / "figures" / "report.json"
+    app = app_to_its_end("demo", "--home", tmp_path / "home", "--report", report)
+    assert app.process.returncode == 0, app.out + app.err
+    assert json.loads(report.read_text()) == FIGURES
+    assert app.out.count("✓") == 12
+    assert "✗" not in app.out
+    assert "simulated gateway's delay" in app.out
+    assert str(tmp_path / "home") in app.out
+    again = app_to_its_end(
+        "run", "--orders", DECEMBER, "--home", tmp_path / "home", "--report", tmp_path / "again.json"
+    )
+    assert again.process.returncode == 0
+    assert (tmp_path / "again.json").read_bytes() == report.read_bytes()
+    printed = app_to_its_end("report", "--home", tmp_path / "home")
+    assert json.loads(printed.out) == FIGURES
+
+
+def test_rows_in_any_order_give_the_same_figures(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, run: Start
+) -> None:
+    header, *rows = sliced.read_bytes().splitlines(keepends=True)
+    random.Random(5).shuffle(rows)
+    shuffled = tmp_path / "shuffled.csv.gz"
+    shuffled.write_bytes(gzip.compress(b"".join([header, *rows])))
+    assert run(shuffled, tmp_path / "home") == finished[1]
+
+
+def test_what_is_no_order_goes_to_the_dead_letters_and_nothing_else_does(
+    orders_file: OrdersFile, make_row: MakeRow, tmp_path: Path, run: Start, app_to_its_end: Start
+) -> None:
+    broken = make_row("1", price="1,25")
+    path = orders_file(
+        [make_row("1", 2, "1.25"), broken, make_row("A7", 1, "-9.00"), make_row("C2", -1, "0.50"), "x,y"]
+    )
+    report = run(path, tmp_path)
+    assert report["dead_letters"] == 3
+    assert (report["invoices"], report["orders"], report["cancellations"]) == (3, 1, 1)
+    assert (report["order_total"], report["net_total"]) == ("2.50", "-7.00")
+    letters = app_to_its_end("dead-letters", "orders.dead", "--home", tmp_path).out.splitlines()
+    assert sorted((letter["line"], letter["reason"]) for letter in map(json.loads, letters)) == [
+        (3, "9 columns, where the header has 8"),
+        (4, "invoice A7 is neither an order (digits) nor a cancellation (C and digits)"),
+        (6, "2 columns, where the header has 8"),
+    ]
+
+
+def test_a_file_without_rows_gives_zeros(orders_file: OrdersFile, tmp_path: Path, run: Start) -> None:
+    report = run(orders_file([]), tmp_path / "home")
+    assert (report["invoices"], report["net_total"]) == (0, "0.00")
+
+
+def test_declined_payments_can_be_read(finished: tuple[Path, Any], app_to_its_end: Start) -> None:
+    home, report = finished
+    letters = app_to_its_end("dead-letters", "payments.dead", "--home", home).out.splitlines()
+    assert len(letters) == report["consumers"]["payment"]["dead_letters"] > 0
+    assert all(json.loads(letter)["event"]["reason"] == "the card was declined" for letter in letters)
+
+
+# Kills ------------------------------------------------------------------------------------------------------
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "surveying": lambda home: (home / "source.db").exists(),
+    "publishing": lambda home: count(home / "stock.db", "applied") >= 1,
+    "a few charges": lambda home: count(home / "gateway.db", "charges") >= 10,
+    "some mails": lambda home: count(home / "mail.db", "mails") >= 40,
+    "many charges": lambda home: count(home / "gateway.db", "charges") >= 80,
+}
+
+
+def test_killed_again_and_again_it_ends_with_the_same_report(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, run: Start, app_to_its_end: Start
+) -> None:
+    for reached in MOMENTS.values():
+        killed = app("run", "--orders", sliced, "--home", tmp_path, "--report", tmp_path / "report.json")
+        wait_until(lambda reached=reached: reached(tmp_path), killed)  # type: ignore[misc]
+        killed.kill()
+        assert not (tmp_path / "report.json").exists()
+    assert run(sliced, tmp_path) == finished[1]
+    assert app_to_its_end("verify", "--home", tmp_path).process.returncode == 0
+    # Some were sent twice, and are there once.
+    with closing(sqlite3.connect(tmp_path / "mail.db")) as db:
+        mails = finished[1]["consumers"]["email"]["handled"]
+        assert db.execute("SELECT count(*) FROM mails").fetchone() == (mails,)
+
+
+@pytest.mark.parametrize("moment", ["publishing", "a few charges"])
+def test_killed_once_it_ends_with_the_same_report(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, run: Start, moment: str
+) -> None:
+    killed = app("run", "--orders", sliced, "--home", tmp_path, "--report", tmp_path / "report.json")
+    wait_until(lambda: MOMENTS[moment](tmp_path), killed)
+    killed.kill()
+    assert run(sliced, tmp_path) == finished[1]
+
+
+# Consumers on their own -------------------------------------------------------------------------------------
+
+
+def test_every_part_runs_as_a_process_of_its_own(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, app_to_its_end: Start
+) -> None:
+    consumers = {name: app("consume", name, "--home", tmp_path) for name in CONSUMERS}
+    producer = app("produce", "--orders", sliced, "--home", tmp_path)
+    assert producer.wait() == 0, producer.err
+    for name, consumer in consumers.items():
+        assert consumer.wait() == 0, f"{name}: {consumer.err}"
+    printed = app_to_its_end("report", "--check", "--home", tmp_path)
+    assert printed.process.returncode == 0, printed.err
+    assert json.loads(printed.out) == finished[1]
+
+
+def test_a_killed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, app_to_its_end: Start
+) -> None:
+    consumers = {name: app("consume", name, "--home", tmp_path) for name in CONSUMERS}
+    producer = app("produce", "--orders", sliced, "--home", tmp_path)
+    payment = consumers.pop("payment")
+    wait_until(lambda: count(tmp_path / "gateway.db", "charges") >= 20, payment)
+    payment.kill()
+    for consumer in [producer, *consumers.values()]:
+        assert consumer.wait() == 0, consumer.err
+    now = json.loads(app_to_its_end("report", "--home", tmp_path).out)["consumers"]
+    done = finished[1]["consumers"]
+    assert {name: now[name] for name in consumers} == {name: done[name] for name in consumers}
+    assert now["payment"]["failed"] > 0
+    payment = app("consume", "payment", "--home", tmp_path)
+    assert payment.wait() == 0, payment.err
+    assert json.loads(app_to_its_end("report", "--home", tmp_path).out) == finished[1]
+
+
+def test_a_failed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, run: Start, app_to_its_end: Start
+) -> None:
+    (tmp_path / "stock.db").write_bytes(b"this is no database" * 1000)
+    report = tmp_path / "report.json"
+    failed = app_to_its_end("run", "--orders", sliced, "--home", tmp_path, "--report", report)
+    assert failed.process.returncode == 1
+    assert "inventory failed: DatabaseError: file is not a database" in failed.err
+    assert "Traceback" not in failed.err
+    done = finished[1]["consumers"]
+    now = json.loads(report.read_text())["consumers"]
+    assert now.pop("inventory") == {**done["inventory"], "handled": 0, "failed": done["inventory"]["handled"]}
+    assert now == {name: done[name] for name in now}
+    (tmp_path / "stock.db").unlink()
+    assert run(sliced, tmp_path) == finished[1]
+
+
+def test_a_consumer_runs_once_in_a_home(finished: tuple[Path, Any], tmp_path: Path, app: Start) -> None:
+    first = app("consume", "audit", "--home", tmp_path, "--follow")
+    wait_until(lambda: (tmp_path / "audit.jsonl").exists(), first)
+    second = app("consume", "audit", "--home", tmp_path)
+    assert second.wait() == 2
+    assert "another process runs audit here" in second.err
+    first.interrupt()
+    assert first.wait() == 130
+
+
+# What goes wrong --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "is empty"),
+        (b"InvoiceNo,StockCode,Quantity\n1,2,3\n", "no column Description, InvoiceDate"),
+        (DECEMBER.read_bytes()[:1000], "damaged after line"),
+        ("CAFÉ".encode("latin-1"), "isn't UTF-8"),
+    ],
+)
+def test_a_file_that_cant_be_used_ends_with_2(
+    tmp_path: Path, app_to_its_end: Start, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "orders.csv"
+    if content is not None:
+        path.write_bytes(content)
+    app = app_to_its_end(
+        "run", "--orders", path, "--home", tmp_path / "home", "--report", tmp_path / "r.json"
+    )
+    assert app.process.returncode == 2
+    assert f"error: {path}" in app.err
+    assert message in app.err
+    assert "Traceback" not in app.err
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_home_made_from_another_file_is_refused(
+    copied: Path, orders_file: OrdersFile, make_row: MakeRow, app_to_its_end: Start
+) -> None:
+    other = orders_file([make_row("1")], "other.csv")
+    app = app_to_its_end("run", "--orders", other, "--home", copied)
+    assert app.process.returncode == 2
+    assert "was made from another orders file" in app.err
+
+
+def test_a_changed_byte_in_the_audit_file_is_found(copied: Path, sliced: Path, app_to_its_end: Start) -> None:
+    audit = copied / "audit.jsonl"
+    content = audit.read_bytes()
+    assert app_to_its_end("verify", "--home", copied).process.returncode == 0
+    audit.write_bytes(content.replace(b'"quantity":6', b'"quantity":9', 1))
+    app = app_to_its_end("verify", "--home", copied)
+    assert app.process.returncode == 1
+    assert "was changed: its hash isn't that of its content" in app.err
+    audit.write_bytes(b"".join(content.splitlines(keepends=True)[:-3]))
+    app = app_to_its_end("verify", "--home", copied)
+    assert app.process.returncode == 1
+    assert "its end is cut off" in app.err
+    app = app_to_its_end("run", "--orders", sliced, "--home", copied)
+    assert app.process.returncode == 1
+    assert "audit failed: AuditFault" in app.err
+
+
+@pytest.mark.parametrize(
+    ("database", "spoil", "line"),
+    [
+        ("mail.db", "DELETE FROM mails WHERE message_id LIKE '%536365%'", "<order-536365@shop.example>"),
+        ("stock.db", "UPDATE applied SET units = units + 1 WHERE event = '536365'", "536365"),
+        ("gateway.db", "UPDATE charges SET amount = '0.01' WHERE key = 'order-536365'", "536365"),
+    ],
+)
+def test_what_doesnt_add_up_is_shown(
+    copied: Path, app_to_its_end: Start, database: str, spoil: str, line: str
+) -> None:
+    with closing(sqlite3.connect(copied / database)) as db:
+        assert db.execute(spoil).rowcount == 1
+        db.commit()
+    app = app_to_its_end("report", "--check", "--home", copied)
+    assert app.process.returncode == 1
+    assert app.err.count("✗") == 1
+    assert f"           {line}" in app.err
+
+
+def test_ctrl_c_drains_and_says_how_to_go_on(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, run: Start
+) -> None:
+    demo = app("demo", "--orders", sliced, "--home", tmp_path)
+    wait_until(lambda: count(tmp_path / "gateway.db", "charges") >= 20, demo)
+    demo.interrupt()
+    assert demo.wait() == 130
+    assert "Stopped, and drained" in demo.out
+    assert f"run --orders {sliced} --home {tmp_path}" in demo.out
+    assert "Traceback" not in demo.err
+    assert run(sliced, tmp_path) == finished[1]
+
+
+@pytest.mark.parametrize("moment", ["importing", "Everything stands in", "surveying"])
+def test_ctrl_c_at_any_other_moment_has_no_traceback(
+    sliced: Path, tmp_path: Path, app: Start, moment: str
+) -> None:
+    demo = app("demo", "--orders", sliced, "--home", tmp_path / "home")
+    if moment == "importing":
+        wait_until(lambda: "msgspec" in Path(f"/proc/{demo.process.pid}/maps").read_text(), demo)
+    else:
+        demo.until_printed(moment)
+    demo.interrupt()
+    assert demo.wait() == 130
+    assert "Traceback" not in demo.out + demo.err
