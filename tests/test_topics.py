@@ -213,6 +213,18 @@ async def test_reads_take_what_is_there_up_to_the_limit(url: str, limit: int) ->
             await source.read(0)
 
 
+async def test_few_large_events_are_read_at_once(tmp_path: Path) -> None:
+    plain = topic(f"sqlite:{tmp_path}/shop.db/large")
+    for _ in range(3):
+        await plain.publish(["x" * 500_000] * 10)
+    async with opened(plain.source(follow=False)) as source:
+        sizes: list[int] = []
+        while (batch := await source.read(1000)) is not None:
+            sizes.append(len(batch))
+    assert sum(sizes) == 30
+    assert max(sizes) < 15, "all of them would be held in memory"
+
+
 async def test_without_follow_the_end_is_the_end_as_of_opening(url: str) -> None:
     shop = topic(url, Order)
     await shop.publish(orders("a", "b"))

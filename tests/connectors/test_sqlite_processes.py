@@ -71,6 +71,14 @@ def says(child: subprocess.Popen[str]) -> str:
     return child.stdout.readline().strip()
 
 
+def end_of(child: subprocess.Popen[str]) -> list[str]:
+    """The lines until its end. Not by ``communicate``, which loses what ``says`` has read ahead."""
+    assert child.stdout is not None
+    lines = child.stdout.read().splitlines()
+    child.wait(30)
+    return lines
+
+
 def tell(child: subprocess.Popen[str], line: str) -> None:
     assert child.stdin is not None
     child.stdin.write(f"{line}\n")
@@ -92,7 +100,7 @@ def test_processes_that_write_one_topic_at_once(path: Path, start: Start) -> Non
         assert says(writer) == "ready"
     for writer in writers:
         tell(writer, "go")
-    told = [[int(line) for line in writer.communicate(timeout=30)[0].split()] for writer in writers]
+    told = [[int(line) for line in end_of(writer)] for writer in writers]
     stored = anyio.run(values, orders(path))
     assert len(stored) == 3 * 60 * 3
     for name, positions in zip("abc", told, strict=True):
@@ -130,7 +138,7 @@ def test_nothing_acknowledged_is_missing_after_kill_9_of_a_writer(
     while int(told := says(writer)) < acknowledged:
         pass
     writer.send_signal(signal.SIGKILL)
-    rest = writer.communicate()[0].split()
+    rest = end_of(writer)
     last = int(rest[-1] if rest and rest[-1].isdigit() else told)
 
     async def look() -> None:
@@ -217,16 +225,16 @@ def test_readers_and_writers_in_processes_lose_nothing(path: Path, start: Start)
     for reader in readers:
         assert says(reader) == "ready"
     writers = [start(write, "a"), start(write, "b")]
-    before = readers[1].communicate(timeout=30)[0].splitlines()
+    before = end_of(readers[1])
     assert readers[1].returncode == -signal.SIGKILL
     again = start(read, "h")
     assert [writer.wait(30) for writer in writers] == [0, 0]
     stored = anyio.run(values, orders(path))
     lines = [f"{position} {value}" for position, value in enumerate(stored)]
     assert len(lines) == 200
-    assert readers[0].communicate(timeout=30)[0].splitlines() == lines
+    assert end_of(readers[0]) == lines
     assert says(again) == "ready"
-    after = again.communicate(timeout=30)[0].splitlines()
+    after = end_of(again)
     assert before == lines[: len(before)]
     assert after == lines[-len(after) :]
     assert 200 < len(before) + len(after) <= 207  # the last read wasn't committed
