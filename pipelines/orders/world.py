@@ -44,7 +44,8 @@ async def simulated(home: Home) -> AsyncGenerator[World, None]:
             with anyio.fail_after(60):
                 line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 1000)
         except (anyio.EndOfStream, anyio.IncompleteRead, TimeoutError):
-            raise NoWorld("the simulated gateway and mail server didn't start (see above)") from None
+            log = home.path / "shop.log"
+            raise NoWorld(f"the simulated gateway and mail server didn't start; see {log}") from None
         yield msgspec.convert(msgspec.json.decode(line), World)
     finally:
         with anyio.CancelScope(shield=True):

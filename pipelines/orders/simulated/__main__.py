@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import sys
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 
 import uvicorn
@@ -43,7 +43,8 @@ async def serve(home: Path) -> None:
         while not server.started and not serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         gateway, mail = listener.getsockname()[1], smtp.sockets[0].getsockname()[1]
-        print(json.dumps({"gateway": f"http://127.0.0.1:{gateway}", "smtp_port": mail}), flush=True)
+        with suppress(BrokenPipeError):  # the shop is gone already
+            print(json.dumps({"gateway": f"http://127.0.0.1:{gateway}", "smtp_port": mail}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
         server.should_exit = server.force_exit = True
         smtp.close()
@@ -51,4 +52,7 @@ async def serve(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    with (folder / "shop.log").open("a", buffering=1, encoding="utf-8") as log:
+        sys.stderr = log  # the terminal is the shop's
+        asyncio.run(serve(folder))

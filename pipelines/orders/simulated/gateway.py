@@ -14,7 +14,7 @@ import msgspec
 from anyio import to_thread
 from msgspec import Struct
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -126,7 +126,10 @@ class Gateway:
 
     async def charge(self, request: Request) -> Response:
         key = request.headers.get("idempotency-key", "")
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=400)
         try:
             wanted = self._decode(body)
         except (msgspec.MsgspecError, InvalidOperation, ValueError) as error:
