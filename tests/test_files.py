@@ -213,7 +213,7 @@ async def test_a_field_that_grows_without_end_is_a_row_that_does_not_fit(write: 
     assert records[-1].value == {"a": "b"}
 
 
-@pytest.mark.parametrize("lines", [0, 2048, 2049, 5000])
+@pytest.mark.parametrize("lines", [0, 2047, 2048, 2049])
 @pytest.mark.parametrize("reader", [files.csv, files.jsonl])
 async def test_a_torn_gzip_gives_what_it_has_and_then_raises(write: Write, reader: Any, lines: int) -> None:
     header = b"a\n" if reader is files.csv else b"\n"
@@ -346,17 +346,16 @@ async def test_what_is_no_file_is_refused_when_opened(tmp_path: Path, reader: An
 async def test_a_cancelled_read_has_consumed_nothing(write: Write) -> None:
     path = write("a\n" + "".join(f"{n}\n" for n in range(5000)))
     got: list[str] = []
+    cancelled = 0
     async with opened(files.csv(path)) as source:
-        while True:
+        while len(got) < 5000:
             with anyio.CancelScope() as scope:
                 scope.cancel()
-                await source.read(100)
-            assert scope.cancelled_caught
-            batch = await source.read(100)
-            if batch is None:
-                break
-            got += [record.value["a"] for record in batch]
+                got += [record.value["a"] for record in await source.read(100) or ()]
+            cancelled += scope.cancelled_caught
+            got += [record.value["a"] for record in await source.read(100) or ()]
     assert got == [str(n) for n in range(5000)]
+    assert cancelled > 20
 
 
 async def test_a_cancelled_open_leaves_no_thread(write: Write) -> None:

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 import weakref
+from functools import partial
 
 import anyio
 import pytest
@@ -79,9 +80,9 @@ async def test_a_thread_has_ended_when_that_is_told() -> None:
 async def test_an_own_thread_runs_calls_in_their_order_to_the_last() -> None:
     done: list[int] = []
     thread = OwnThread("a thread")
-    waiters = [thread.ask(lambda n=n: done.append(n)) for n in range(5)]  # type: ignore[misc]
-    broken = thread.ask(lambda: 1 // 0)
-    await thread.end(lambda: done.append(5))
+    waiters = [thread.ask(partial(done.append, n)) for n in range(5)]
+    broken = thread.ask(partial(divmod, 1, 0))
+    await thread.end(partial(done.append, 5))
     assert done == [0, 1, 2, 3, 4, 5]
     for waiter in waiters:
         await waiter.wait()
