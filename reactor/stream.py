@@ -29,7 +29,7 @@ from reactor.arguments import (
     whole,
 )
 from reactor.core import ArgumentError, Duration, Empty, MissingExtra, Sink, Source, UsedTwice, duration
-from reactor.delivery import Fail, OnError, Retry
+from reactor.delivery import Fail, Fallback, OnError, Retry
 from reactor.engine import Execution, Feed, Opened, iterate
 from reactor.graph import Graph, Node, Operator, Port, check, name_of
 from reactor.operators import (
@@ -652,6 +652,7 @@ class Stream(Generic[T_co]):
         def choose(event: Any) -> int:
             return 0 if predicate(event) else 1
 
+        on_error = _translated(on_error, lambda answer: 0 if answer else 1)
         node = self._split(choose, 2, f"split({name_of(predicate)})", on_error, name)
         return Stream._at(Port(node, 0)), Stream._at(Port(node, 1))
 
@@ -682,6 +683,10 @@ class Stream(Generic[T_co]):
         if len(types) < 2 or not all(isinstance(kind, type) for kind in types):
             raise ArgumentError("split_by_type(): pass two classes or more")
         names = ", ".join(kind.__name__ for kind in types)
+        if isinstance(on_error, Fallback):
+            raise ArgumentError(
+                f"split_by_type({names}, on_error=Fallback): pass object as the last type instead"
+            )
 
         def choose(event: Any) -> int:
             for number, kind in enumerate(types):
@@ -718,6 +723,7 @@ class Stream(Generic[T_co]):
         def number_of(event: Any) -> int:
             return numbers.get(cast(Any, choose(event)), other)
 
+        on_error = _translated(on_error, lambda answer: numbers.get(answer, other))
         node = self._split(number_of, other + 1, f"route({', '.join(names)})", on_error, name)
         return Routes(
             {each: Stream._at(Port(node, n)) for each, n in numbers.items()}, Stream._at(Port(node, other))
@@ -951,6 +957,14 @@ def _or_default(verb: str, found: Any, default: Any) -> Any:
     if default is not MISSING:
         return default
     raise Empty(f"{verb}(): the stream ended without an event; pass a default")
+
+
+def _translated(on_error: OnError, number_of: Callable[[Any], int]) -> OnError:
+    """A fallback gives what the user's function would have given: an answer, not the number of a branch."""
+    if not isinstance(on_error, Fallback):
+        return on_error
+    fn = on_error.fn
+    return Fallback(lambda event: number_of(fn(event)))
 
 
 def _itself(event: Any) -> Any:

@@ -33,6 +33,7 @@ class Coordinator:
         """Each end and the last barrier that has reached it."""
         self._completed: dict[Reached, Mapping[int, int | None]] = {}
         self._number = 0
+        self._sending: list[int] = []
         self._positions: dict[int, dict[int, int]] = {0: {}}
         """For the last barriers: the positions of the sources when it was sent."""
         self._committed: dict[int, int] = {}
@@ -56,6 +57,8 @@ class Coordinator:
             self._passed = anyio.Event()
             self._number += 1
             self._positions[self._number] = {}
+            # One that begins only now (behind a concat) has given nothing that this barrier is about.
+            self._sending = [n for n, stage in self.sources.items() if stage.started]
             for number, stage in self.sources.items():
                 stage.barrier(Barrier(self._number), number)
             await self._wait()
@@ -84,9 +87,8 @@ class Coordinator:
 
     def _all_passed(self) -> bool:
         number = self._number
-        sent = all(
-            n in self._positions[number] or stage.over for n, stage in self.sources.items() if stage.started
-        )
+        positions = self._positions[number]
+        sent = all(n in positions or self.sources[n].over for n in self._sending)
         return sent and all(seen >= number or end in self._completed for end, seen in self.ends.items())
 
     # What the stages tell:

@@ -111,11 +111,13 @@ class CallStage(Stage):
         (channel,) = self.inputs
         end: End | None = None
         while True:
-            if self._out and not await self._emit_ready():
-                channel.leave()
-                return End()
-            if self.letters:
-                await self.write_letters()
+            # While one of these waits, workers go on: all must be out before a mark or the end follows.
+            while self._out or self.letters:
+                if self._out and not await self._emit_ready():
+                    channel.leave()
+                    return End()
+                if self.letters:
+                    await self.write_letters()
             self._pass_marks()
             if self._failure is not None:
                 self._raise_failure()
@@ -418,9 +420,17 @@ class CallStage(Stage):
                 raise TypeError(f"{self.label}: returned a {type(items).__name__}; wrap it in a list")
             self._out.extend(items)
         except Exception as error:
-            self._give_up(task.value, task.origin, error)
+            instead = self._give_up(task.value, task.origin, error)
+            if instead is not SKIP:
+                self._give_fallback(task, instead)
         if self._origins:
             self._out_origins.extend([task.origin] * (len(self._out) - n))
+
+    def _give_fallback(self, task: _Task, items: Any) -> None:
+        try:
+            self._out.extend(items)
+        except Exception as error:
+            raise Abort(len(self.nodes), task.value, error) from None
 
     def _advance(self) -> None:
         """Emit the results that have waited for this turn."""

@@ -55,6 +55,7 @@ class Execution:
         self._working = 0
         self._opening = 0
         self._abandoned = 0
+        self._unwinding = False
         self._began = self._ended = 0.0
         self._build(reader)
 
@@ -147,6 +148,11 @@ class Execution:
             try:
                 await self._open(stage)
                 await stage.work()
+            except anyio.get_cancelled_exc_class():
+                self._unwinding = True
+                raise
+            except Exception as error:
+                self._failed(error)  # before it leaves the census: that the others now sleep is no deadlock
             finally:
                 self.census.leave()
                 self._working -= 1
@@ -154,8 +160,6 @@ class Execution:
                     self.done.set()
             if isinstance(stage, RecordStage) and stage.number is not None:
                 await self._settled.wait()  # its last commit comes when all sinks are done
-        except Exception as error:
-            self._failed(error)
         finally:
             with anyio.CancelScope(shield=True):
                 try:
@@ -270,6 +274,8 @@ class Execution:
         self.coordinator.complete(end, limits)
 
     def _stuck(self) -> None:
+        if self._failures or self._unwinding or self._scope.cancel_called:
+            return
         waits = {s.name: s.parker.waits_for for s in self.stages if s.parker.waits_for}
         cycle = _cycle(waits)
         self._failed(

@@ -107,6 +107,8 @@ class Stage:
 
     async def emit(self, chunk: Chunk) -> bool:
         """Send the events through the loop and on; False when no more are wanted."""
+        if self.finished:
+            return False
         n = len(chunk.values)
         self.events_in += n
         self.working_on = n
@@ -125,6 +127,8 @@ class Stage:
                 while not out[0]:
                     self.busy += perf_counter() - began
                     await self._put_all(out)
+                    if self.finished:  # nobody wants the rest of it
+                        return False
                     await anyio.lowlevel.checkpoint()
                     began = perf_counter()
                     out = self._send(None)
@@ -224,7 +228,9 @@ class Stage:
             limits = self._cut_limits(limits)
         running, self._running = self._running, None
         if running is not None:
-            if end.flush:
+            if self.finished:
+                running.close()
+            elif end.flush:
                 await self._flush(running)
             else:
                 running.close()
@@ -253,6 +259,8 @@ class Stage:
             while True:
                 self.busy += perf_counter() - began
                 await self._put_all(out)
+                if self.finished:
+                    return
                 await anyio.lowlevel.checkpoint()
                 began = perf_counter()
                 out = running.send(None)

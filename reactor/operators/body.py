@@ -136,8 +136,11 @@ class Body:
         return name
 
     def state(self, initial: Any, hint: str = "s") -> str:
-        """A variable that lives as long as the stage. One that is rebound is written back per chunk."""
-        name = f"{hint}{self.op}_{len(self.states)}"
+        """A variable that lives as long as the stage, one for each operator.
+
+        One that is rebound is written back per chunk. An ending that writes the operator again gets the same.
+        """
+        name = f"{hint}{self.op}"
         self.states[name] = initial
         return name
 

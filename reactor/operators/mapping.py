@@ -63,17 +63,30 @@ class FlatMap(Calls):
     verb = "flat_map"
 
     def write(self, body: Body, rest: Rest) -> None:
-        fn = body.function(self.fn, self.verb)
-        items = body.guard(f"{body.const(_iterator, 'iterator')}({fn}({body.value}))")
-        given, item = body.value, body.fresh()
-        ended = body.const(_ENDED, "ENDED")
+        call = f"{body.function(self.fn, self.verb)}({body.value})"
+        iterator, ended = body.const(_iterator, "iterator"), body.const(_ENDED, "ENDED")
+        given, items, item = body.value, body.fresh("items"), body.fresh()
+        if body.resumes:
+            fallen = body.fresh("fallen")
+            body.add(f"{fallen} = False")
+            body.add("try:")
+            body.add(f"    {items} = {iterator}({call})")
+            body.add("except Exception as error:")
+            self._fall(body, given, items, fallen, iterator)
+        else:
+            body.add(f"{items} = {iterator}({call})")
         body.add("while True:")
         body.depth += 1
         body.add("try:")
         body.add(f"    {item} = next({items}, {ended})")
         body.add("except Exception as error:")
-        body.add(f"    {item} = fail{body.op}({given}, {body.origin}, error)")
-        body.add("    break")
+        if body.resumes:  # what was emitted stays, and the fallback's items follow
+            body.add(f"    if {fallen}: raise Abort({body.op}, {given}, error) from None")
+            self._fall(body, given, items, fallen, iterator)
+            body.add("    continue")
+        else:
+            body.add(f"    fail{body.op}({given}, {body.origin}, error)")
+            body.add("    break")
         body.add(f"if {item} is {ended}: break")
         body.add("room -= 1")
         with body.block("if not room:"):
@@ -82,6 +95,12 @@ class FlatMap(Calls):
         with body.turn():
             rest()
         body.depth -= 1
+
+    def _fall(self, body: Body, given: str, items: str, fallen: str, iterator: str) -> None:
+        body.add(f"    {items} = fail{body.op}({given}, {body.origin}, error)")
+        body.add(f"    {fallen} = True")
+        body.add(f"    try: {items} = {iterator}({items})")
+        body.add(f"    except Exception as second: raise Abort({body.op}, {given}, second) from None")
 
 
 _ENDED = object()
