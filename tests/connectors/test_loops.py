@@ -97,7 +97,7 @@ async def test_an_idle_thread_holds_nothing_of_its_last_call() -> None:
     thing = Thing()
     gone = weakref.ref(thing)
     thread = OwnThread("a thread")
-    await thread.ask(lambda thing=thing: None).wait()
+    await thread.ask(partial(id, thing)).wait()
     del thing
     until = time.monotonic() + 5
     while gone() is not None and time.monotonic() < until:

@@ -12,7 +12,7 @@ from reactor.core import Record
 
 NO_HEADERS: dict[str, str] = {}
 
-BYTES = 1 << 21
+BYTES = 1 << 20
 """A batch ends before its limit where its lines are this long together."""
 
 
