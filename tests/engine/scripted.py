@@ -1,7 +1,7 @@
 """Sources and sinks that do what a test says, and note what was done to them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -186,32 +186,13 @@ class Gate:
                 await self._entered.wait()
 
 
-class Countless:
-    """0, 1, 2, ... without end; says how many have been read."""
+class Endless:
+    """1, 2, 3, ... and how many have been read."""
 
     def __init__(self) -> None:
         self.read = 0
 
-    def __iter__(self) -> "Countless":
-        return self
-
-    def __next__(self) -> int:
-        self.read += 1
-        return self.read - 1
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class CountlessAsync:
-    """The same, awaited."""
-
-    def __init__(self) -> None:
-        self.read = 0
-
-    def __aiter__(self) -> "CountlessAsync":
-        return self
-
-    async def __anext__(self) -> int:
-        await anyio.lowlevel.checkpoint()
-        self.read += 1
-        return self.read - 1
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self.read += 1
+            yield self.read

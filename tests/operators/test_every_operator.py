@@ -1,6 +1,6 @@
 """What holds for each operator of the table: its results, and its docstring's three lines, executed."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -8,7 +8,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from reactor import Cancelled, Inlet, Pipeline, Stream
-from tests.engine.scripted import PATIENCE, Gate, Probe, settle
+from tests.engine.scripted import PATIENCE, Endless, Gate, Probe, settle
 from tests.operators.table import CASES, Case
 
 pytestmark = pytest.mark.anyio
@@ -105,17 +105,6 @@ async def test_emits_when_it_says_so_without_waiting_for_more(case: Case) -> Non
             await probe.until(len(expected))
             await settle()
             assert case.seen(probe.events) == expected, f"after {n} events"
-
-
-class Endless:
-    """1, 2, 3, ... and how many have been read."""
-
-    read = 0
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            self.read += 1
-            yield self.read
 
 
 @pytest.mark.parametrize(
