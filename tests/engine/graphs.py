@@ -56,6 +56,10 @@ class Broken(Exception):
     """What the functions, sources and sinks raise that are asked to."""
 
 
+class Crash(Exception):
+    """What ends a run in any place: ``World.crash_at``."""
+
+
 def number(event: Any) -> int:
     """A number for any event."""
     if isinstance(event, int):
@@ -136,7 +140,19 @@ class Plan:
 
 # How to draw it --------------------------------------------------------------------------------------------
 
-PER_EVENT = ("map", "filter", "flat_map", "tap", "starmap", "of_type", "buffer", "rate_limit", "timed")
+PER_EVENT = (
+    "map",
+    "filter",
+    "flat_map",
+    "tap",
+    "starmap",
+    "of_type",
+    "buffer",
+    "rate_limit",
+    "timed",
+    "again",
+)
+"""``timed`` and ``again`` are batches that are taken apart again: what they hold has no shape of its own."""
 IN_ORDER = (
     "scan",
     "take",
@@ -341,13 +357,15 @@ class Replayed(Source[int]):
 class Kept(Sink[Any]):
     """A sink that is an object, and notes what is done to it."""
 
-    def __init__(self, name: str, take: Callable[[Any], None], world: "World") -> None:
+    def __init__(
+        self, name: str, take: Callable[[Sequence[Any]], None], seen: "Seen", world: "World"
+    ) -> None:
         self.name = name
         self.take = take
+        self.seen = seen
         self.world = world
         self.opened = self.closed = 0
         self.writing = False
-        self.stored = 0
         self.most = 0
 
     async def open(self) -> None:
@@ -364,9 +382,9 @@ class Kept(Sink[Any]):
         self.most = max(self.most, len(events))
         self.writing = True
         try:
+            self.world.tick()
             await anyio.lowlevel.checkpoint()
-            for event in events:
-                self.take(event)
+            self.take(events)
         finally:
             self.writing = False
 
@@ -374,6 +392,7 @@ class Kept(Sink[Any]):
         assert not self.writing
         await anyio.lowlevel.checkpoint()
         self.world.breaks(f"{self.name}.flush")
+        self.seen.stored = len(self.seen.events)
 
     async def close(self) -> None:
         assert self.opened
@@ -389,6 +408,12 @@ class Seen:
     events: list[Any] = field(default_factory=list)
     counted: bool = True
     """False for discard(), which tells nothing."""
+    stored: int | None = None
+    """How many of them are safe, where that takes a flush."""
+
+    @property
+    def safe(self) -> list[Any]:
+        return self.events if self.stored is None else self.events[: self.stored]
 
 
 class World:
@@ -406,19 +431,24 @@ class World:
         """How many generators are open now."""
         self.wrong: list[str] = []
         """What must never happen and has."""
-        self.broken: dict[str, BaseException] = {}
+        self.broken: dict[str, Exception] = {}
         self.calls = 0
-        self.taps: Callable[[], None] = lambda: None
-        """Called at every call of a function."""
+        self.crash_at: int | None = None
+        """The call of a function or sink that raises, whatever its operator's policy."""
         self.error: BaseException | None = None
         self.run: Run | None = None
         settings = {"capacity": plan.capacity, "chunk": plan.chunk, "interval": 0.001} | settings
         ends = _build(plan, self)
         self.pipeline = Pipeline("random", *ends, dead_letters=self.letters.append, **settings)
 
+    def tick(self) -> None:
+        """A function or a sink is called."""
+        self.calls += 1
+        if self.calls == self.crash_at:
+            raise Crash(self.calls)
+
     def breaks(self, place: str) -> None:
         """Raise what a test has put there."""
-        self.taps()
         if place in self.broken:
             raise self.broken[place]
 
@@ -553,8 +583,7 @@ def _function(op: Op, world: World, result: Callable[[Any], Any]) -> Callable[[A
     if op.pool is None:
 
         def called(event: Any) -> Any:
-            world.calls += 1
-            world.taps()
+            world.tick()
             return sync(event)
 
         world.stands_in[called] = sync
@@ -567,12 +596,11 @@ def _function(op: Op, world: World, result: Callable[[Any], Any]) -> Callable[[A
         nonlocal started, turn
         mine = started
         started += 1
-        world.calls += 1
-        world.taps()
         waiting = started - (turn if pool.order == "input" else len(done))
         if waiting > pool.concurrency:
             world.wrong.append(f"{op.verb}: {waiting} in flight or waiting, concurrency={pool.concurrency}")
         try:
+            world.tick()
             for _ in range(pool.waits[number(event) % len(pool.waits)]):
                 await anyio.lowlevel.checkpoint()
             return sync(event)
@@ -657,6 +685,8 @@ def _apply(stream: Stream[Any], op: Op, world: World) -> Stream[Any]:
             return stream.enumerate(b, volatile=True)
         case "pairwise":
             return stream.pairwise(volatile=True)
+        case "again":
+            return stream.batch(a).flat_map(lambda events: list(events))
         case "batch":
             return stream.batch(a)
         case "weighed":
@@ -672,8 +702,7 @@ def _apply(stream: Stream[Any], op: Op, world: World) -> Stream[Any]:
 
 def _pair_function(op: Op, world: World) -> Callable[[Any, Any], Any]:
     def step(state: Any, event: Any) -> Any:
-        world.calls += 1
-        world.taps()
+        world.tick()
         return pure(state, event)
 
     def pure(state: Any, event: Any) -> Any:
@@ -732,18 +761,25 @@ def _build(plan: Plan, world: World) -> list[Any]:
 def _sink(stream: Stream[Any], op: Op, n: int, world: World) -> Any:
     seen = Seen()
     world.seen.append(seen)
-    how = _how(op, lambda event: None)
+
+    def instead(event: Any) -> None:
+        seen.events.append(event)
+
+    world.stands_in[instead] = number
+    how = _how(op, instead)
     if op.verb == "discard":
         seen.counted = False
         return stream.discard()
     if op.verb == "object":
 
-        def take(event: Any) -> None:
-            if op.fails is not None:
-                op.fails.check(event)
-            seen.events.append(event)
+        def take(events: Sequence[Any]) -> None:
+            for event in events:  # all or nothing
+                if op.fails is not None:
+                    op.fails.check(event)
+            seen.events.extend(events)
 
-        sink = Kept(f"sink {n}", take, world)
+        seen.stored = 0
+        sink = Kept(f"sink {n}", take, seen, world)
         world.sinks.append(sink)
         if op.fails is not None:
             world.stands_in[sink] = op.fails.check
@@ -753,7 +789,7 @@ def _sink(stream: Stream[Any], op: Op, n: int, world: World) -> Any:
         return stream.to(sink, **how)
     if op.verb == "function":
         op = replace(op, pool=None)
-        how = _how(op, lambda event: None)
+        how = _how(op, instead)
     fn = _function(op, world, seen.events.append)
     if op.fails is not None:
         world.stands_in[fn] = op.fails.check
