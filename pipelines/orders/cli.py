@@ -136,6 +136,7 @@ def consume(
         if not host or not port.isdecimal():
             fail(WRONG, f"--smtp {smtp}: should be HOST:PORT")
         world = World(gateway or "http://127.0.0.1:80", int(port), host)
+    out.print(f"{name.value}: handling the orders in {escape(str(home))}", soft_wrap=True, highlight=False)
     try:
         ended(guarded(lambda stop: run_consumer(place, name.value, world, stop, follow=follow)))
     except Interrupted as interrupted:
@@ -279,7 +280,8 @@ def stopped(home: Home, orders: Path, interrupted: Interrupted) -> NoReturn:
     if survey is not None:
         now = anyio.run(figures, home)
         published = now.invoices
-        out.print(f"\nStopped, and drained: {published:,} of {survey.invoices:,} invoices are published.")
+        how = "Stopped at once" if interrupted.hurried else "Stopped, and drained"
+        out.print(f"\n{how}: {published:,} of {survey.invoices:,} invoices are published.")
         for name, consumer in now.consumers.items():
             left = f", {consumer.failed:,} of the published ones left" if consumer.failed else ""
             out.print(f"  {name}: {consumer.handled:,} handled{left}", highlight=False)

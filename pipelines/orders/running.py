@@ -24,11 +24,12 @@ R = TypeVar("R")
 
 
 class Interrupted(Exception):
-    """A signal has ended the run: SIGINT or SIGTERM."""
+    """A signal has ended the run: SIGINT or SIGTERM; ``hurried`` if a second one didn't let it drain."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, hurried: bool) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.hurried = hurried
 
 
 def until_signalled(main: Callable[[anyio.Event], Awaitable[R]]) -> R:
@@ -65,7 +66,7 @@ def until_signalled(main: Callable[[anyio.Event], Awaitable[R]]) -> R:
     except ExceptionGroup as group:  # the task group wraps what one task raised
         raise _only(group) from None
     if caught:
-        raise Interrupted(caught[0])
+        raise Interrupted(caught[0], hurried=len(caught) > 1)
     return result  # type: ignore[return-value]
 
 

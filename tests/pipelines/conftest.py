@@ -74,11 +74,11 @@ class App:
                 self._printed.notify_all()
         stream.close()
 
-    def until_printed(self, text: str, timeout: float = 30) -> None:
+    def until_printed(self, text: str, timeout: float = 60) -> None:
         with self._printed:
             assert self._printed.wait_for(lambda: text in self.out + self.err, timeout), self.out + self.err
 
-    def wait(self, timeout: float = 50) -> int:
+    def wait(self, timeout: float = 150) -> int:
         """Return the exit code."""
         try:
             code = self.process.wait(timeout)

@@ -15,6 +15,7 @@ import pytest
 
 DECEMBER = Path(__file__).parents[2] / "pipelines/orders/data/online_retail_2010_12.csv.gz"
 CONSUMERS = ("email", "inventory", "payment", "audit")
+pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., Any]
 MakeRow = Callable[..., str]
 OrdersFile = Callable[..., Path]
@@ -88,7 +89,7 @@ def count(database: Path, table: str) -> int:
 
 
 def wait_until(reached: Callable[[], bool], app: Any) -> None:
-    until = time.monotonic() + 40
+    until = time.monotonic() + 90
     while not reached():
         assert time.monotonic() < until, app.out + app.err
         assert app.process.poll() is None, app.out + app.err
@@ -341,6 +342,19 @@ def test_ctrl_c_drains_and_says_how_to_go_on(
     assert "Stopped, and drained" in demo.out
     assert f"run --orders {sliced} --home {tmp_path}" in demo.out
     assert "Traceback" not in demo.err
+    assert run(sliced, tmp_path) == finished[1]
+
+
+def test_a_second_ctrl_c_doesnt_wait_and_loses_nothing(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, run: Start
+) -> None:
+    demo = app("demo", "--orders", sliced, "--home", tmp_path)
+    wait_until(lambda: count(tmp_path / "gateway.db", "charges") >= 20, demo)
+    demo.interrupt()
+    time.sleep(0.02)  # two signals at once are one
+    demo.interrupt()
+    assert demo.wait() == 130
+    assert "Traceback" not in demo.out + demo.err
     assert run(sliced, tmp_path) == finished[1]
 
 
