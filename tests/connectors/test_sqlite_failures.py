@@ -366,6 +366,28 @@ async def test_an_open_file_survives_a_failure_and_goes_on(path: Path) -> None:
         assert await values(shop) == ["a", "c"]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_deleted_while_it_is_open(path: Path, replaced: bool) -> None:
+    """What is written to a file without a name is lost, though SQLite wouldn't say so."""
+    sink, source = orders(path).sink(), orders(path).source(poll=0.01)
+    await sink.open()
+    await source.open()
+    try:
+        await sink.write(["a"])
+        await source.read(1)
+        for name in ("shop.db", "shop.db-wal", "shop.db-shm"):
+            path.with_name(name).unlink()
+        if replaced:
+            await anyio.to_thread.run_sync(in_process, path, "await shop.publish('other')")
+        for call in (source.read, lambda limit: sink.write(["b"]), source.read):
+            with pytest.raises(TopicError, match=r"shop.db: was deleted or replaced while it was open"):
+                await call(1)
+    finally:
+        await source.close()
+        await sink.close()
+    assert await orders(path).publish("c") == [1 if replaced else 0]
+
+
 # Not there, not allowed ------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,6 @@ class _File:
         self.path = path
         self.users = 0
         self.rings: dict[str, list[Callable[[], None]]] = {}
-        self.numbers: dict[str, int] = {}
         self.touched: set[str] = set()
         self.doorbell: Doorbell | None = None
         self._seen: int | None = None
@@ -43,6 +42,8 @@ class _File:
     def check(self) -> None:
         """Wake the readers if another connection has written since the last time; from any thread."""
         self.reader.post(self._look)
+        if self.reader.lost:
+            self.ring()  # so that they hear of it
         doorbell = self.doorbell
         if doorbell is not None and not doorbell.hung:
             self.writer.post(doorbell.hang)
@@ -165,12 +166,9 @@ class SqliteLog(Log):
         file = self._running
 
         def work(db: sqlite3.Connection) -> Batch | None:
-            number = file.numbers.get(self.topic)
+            number = statements.number_of(db, self.topic)
             if number is None:
-                number = statements.number_of(db, self.topic)
-                if number is None:
-                    return None
-                file.numbers[self.topic] = number
+                return None
             rows = statements.fetch(db, self.path, self.topic, number, position, limit)
             return decode(rows) if rows else None
 

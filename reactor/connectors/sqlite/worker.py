@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from reactor.connectors.loops import AwaitableThread, Waiter
 from reactor.connectors.sqlite.schema import connect, explain
-from reactor.core import Closed
+from reactor.core import Closed, TopicError
 
 R = TypeVar("R")
 
@@ -34,6 +35,9 @@ class Worker:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._db: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self.lost = False
+        """True once the file was found to be deleted or replaced: every call fails from then on."""
         role = "writer" if writer else "reader"
         self._thread = AwaitableThread(self._run, f"reactor {role} {path}")
         self._thread.start()
@@ -88,9 +92,7 @@ class Worker:
             return
         begun = False
         try:
-            if self._db is None:
-                self._db = connect(self._path)
-            db = self._db
+            db = self._connected()
             if self._writer:
                 db.execute("BEGIN IMMEDIATE")
             begun = True
@@ -118,6 +120,26 @@ class Worker:
                 self._committed(db)
             except sqlite3.Error:
                 pass  # it only wakes readers, who look by themselves now and then
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = connect(self._path)
+            self._inode = self._look()
+        elif self.lost or self._look() != self._inode:
+            # SQLite would go on with the file that has no name any more: what it stores there is lost.
+            self.lost = True
+            raise TopicError(
+                f"{self._path}: was deleted or replaced while it was open; "
+                "end all who use it before you do that, and begin again"
+            )
+        return self._db
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _meaning(self, error: BaseException) -> BaseException:
         if isinstance(error, sqlite3.Error):
