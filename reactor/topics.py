@@ -154,8 +154,9 @@ class Topic(Generic[T]):
     ) -> Stream[Any]:
         """Return the events from the group's saved position on, and what comes; only these ``types``.
 
-        ``start`` is where a group begins that is new. ``poll``: after this time the log is looked at even
-        though no publisher has called. Without ``follow``, the stream ends at the log's end as of opening.
+        A group is for one reader at a time. ``start`` is where one begins that is new. ``poll``: after this
+        time the log is looked at even though no publisher has called. Without ``follow``, the stream ends at
+        the log's end as of opening.
         """
         from reactor.stream import Stream
 
@@ -260,7 +261,10 @@ class Topic(Generic[T]):
             await self._log.reset(group, position)
 
     async def records(self, start: Start = 0) -> AsyncGenerator[Record[T], None]:
-        """Yield the records from ``start`` to the end as of now."""
+        """Yield the records from ``start`` to the end as of now.
+
+        Where the loop may be left early, put ``contextlib.aclosing`` around it, as with any such generator.
+        """
         source = self.source(start=start, follow=False)
         try:
             await source.open()

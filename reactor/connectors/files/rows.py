@@ -13,7 +13,7 @@ import msgspec
 from reactor.connectors.files.batches import BYTES, Fault, assemble
 from reactor.connectors.files.blocks import Blocks, wrong_encoding
 from reactor.connectors.log import Batch
-from reactor.core import DecodeError, FileError
+from reactor.core import ArgumentError, DecodeError, FileError
 
 
 class Rows:
@@ -25,6 +25,11 @@ class Rows:
         self._path = path
         self._kind = kind
         self._kinds: Any = list[kind]
+        try:
+            self._known = () if kind is None else tuple(_fields_of(kind))
+            msgspec.convert([], self._kinds)
+        except TypeError as error:
+            raise ArgumentError(f"files.csv({path!r}, {kind!r}): can't be decoded: {error}") from error
         self._columns = columns
         self._delimiter = delimiter
         self._fields: list[str] = []
@@ -60,12 +65,11 @@ class Rows:
         if twice:
             raise DecodeError(f"{where}: column {twice[0]!r} stands twice in the header; rename one")
         required = list(self._columns)
-        if self._kind is not None:
-            for field in _fields_of(self._kind):
-                if field.required and field.encode_name not in required:
-                    required.append(field.encode_name)
-                if field.encode_name in header and _takes_none(field.type):
-                    self._nullable.append(field.encode_name)
+        for field in self._known:
+            if field.required and field.encode_name not in required:
+                required.append(field.encode_name)
+            if field.encode_name in header and _takes_none(field.type):
+                self._nullable.append(field.encode_name)
         missing = [name for name in required if name not in header]
         if missing:
             names = ", ".join(map(repr, missing))
