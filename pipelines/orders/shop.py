@@ -108,8 +108,6 @@ class Shop:
             while run.state == "running" and not self.stop.is_set() and not await enough():
                 with anyio.move_on_after(_LOOK):
                     await self.stop.wait()
-        if run.error is not None:
-            raise run.error
 
     @asynccontextmanager
     async def _running(self, name: str) -> AsyncGenerator[None, None]:

@@ -113,8 +113,26 @@ async def test_a_request_without_end_is_refused(home: Home) -> None:
 
 
 @pytest.mark.asyncio
+async def test_503_at_once_where_too_many_wait_already(home: Home) -> None:
+    async with serving(Shopfront(home, capacity=3, patience=20)) as client:
+        await client.post("/orders", json=GOOD)
+        with closing(sqlite3.connect(home.path / "shop.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nobody else can write now
+            requests = [
+                asyncio.create_task(client.post("/orders", json={**GOOD, "id": f"many-{n}"}))
+                for n in range(10)
+            ]
+            while sum(request.done() for request in requests) < 7:
+                await asyncio.sleep(0.01)
+            other.execute("ROLLBACK")
+        answers = await asyncio.gather(*requests)
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [503] * 7
+    assert len(await stored(home)) == 4
+
+
+@pytest.mark.asyncio
 async def test_503_while_the_pipeline_is_behind_and_202_afterwards(home: Home) -> None:
-    async with serving(Shopfront(home, capacity=3, patience=0.5)) as client:
+    async with serving(Shopfront(home, patience=0.5)) as client:
         await client.post("/orders", json=GOOD)
         with closing(sqlite3.connect(home.path / "shop.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # nobody else can write now
