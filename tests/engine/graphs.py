@@ -6,7 +6,7 @@ follow any other.
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -211,6 +211,8 @@ class Choice:
     policies: tuple[str, ...] = ()
     """How functions that fail are dealt with; none fail where this is empty."""
     broken_sources: bool = False
+    join_parts: bool = True
+    """Also concat and zip what comes from one source in parts, which holds back all of that source's events."""
     sinks: tuple[str, ...] = ("function", "async", "object", "discard")
 
 
@@ -283,6 +285,8 @@ def plans(draw: st.DrawFn, choice: Choice = Choice()) -> Plan:
             # A join may have to wait for one side while the other goes on: where the sides come from the same
             # source, only a buffer keeps them from waiting for each other.
             if kind != "merge" and sources_of & forked:
+                if not choice.join_parts:
+                    continue
                 kind = f"buffered {kind}"
             steps.append(Step(kind, (at, other)))
             determined = one.determined and two.determined and kind != "merge"
@@ -331,7 +335,7 @@ class Replayed(Source[int]):
         for _ in range(given.waits[self.reads % len(given.waits)]):
             await anyio.lowlevel.checkpoint()
         if self.at == given.breaks:
-            raise Broken(self.name)
+            raise Broken(given.kind)
         if self.at >= given.count:
             return None
         last = given.count if given.breaks is None else min(given.count, given.breaks)
@@ -358,7 +362,7 @@ class Kept(Sink[Any]):
     """A sink that is an object, and notes what is done to it."""
 
     def __init__(
-        self, name: str, take: Callable[[Sequence[Any]], None], seen: "Seen", world: "World"
+        self, name: str, op: Op, take: Callable[[Sequence[Any]], None], seen: "Seen", world: "World"
     ) -> None:
         self.name = name
         self.take = take
@@ -366,6 +370,7 @@ class Kept(Sink[Any]):
         self.world = world
         self.opened = self.closed = 0
         self.writing = False
+        self.op = op
         self.most = 0
 
     async def open(self) -> None:
@@ -382,7 +387,7 @@ class Kept(Sink[Any]):
         self.most = max(self.most, len(events))
         self.writing = True
         try:
-            self.world.tick()
+            self.world.tick(self.op)
             await anyio.lowlevel.checkpoint()
             self.take(events)
         finally:
@@ -434,17 +439,17 @@ class World:
         self.broken: dict[str, Exception] = {}
         self.calls = 0
         self.crash_at: int | None = None
-        """The call of a function or sink that raises, whatever its operator's policy."""
+        """From this call on, every function or sink raises whose failure ends the run."""
         self.error: BaseException | None = None
         self.run: Run | None = None
         settings = {"capacity": plan.capacity, "chunk": plan.chunk, "interval": 0.001} | settings
         ends = _build(plan, self)
         self.pipeline = Pipeline("random", *ends, dead_letters=self.letters.append, **settings)
 
-    def tick(self) -> None:
+    def tick(self, op: Op) -> None:
         """A function or a sink is called."""
         self.calls += 1
-        if self.calls == self.crash_at:
+        if self.crash_at is not None and self.calls >= self.crash_at and op.policy == "fail":
             raise Crash(self.calls)
 
     def breaks(self, place: str) -> None:
@@ -453,22 +458,27 @@ class World:
             raise self.broken[place]
 
     def outcome(self) -> Outcome:
-        return interpret(self.pipeline, self.stands_in)
+        """What the interpreter says; batches that are taken apart again are left out, however they were cut."""
+        steps = tuple(
+            replace(step, op=Op("same")) if step.op and step.op.verb in ("timed", "again") else step
+            for step in self.plan.steps
+        )
+        world = World(replace(self.plan, steps=steps))
+        return interpret(world.pipeline, world.stands_in)
 
     # Running:
 
-    async def execute(self, during: Callable[[Run], Any] | None = None, wait: bool = True) -> None:
+    async def execute(self, during: "During | None" = None, feed: "Feeding | None" = None) -> None:
         """Run it to its end, feeding the inlets; its failure is in ``error``."""
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as feeders:
                 for inlet, given in self.inlets:
-                    feeders.start_soon(_feed, inlet, given)
+                    feeders.start_soon(feed or _feed, inlet, given)
                 try:
                     async with self.pipeline.start(drain=PATIENCE) as self.run:
                         if during is not None:
                             await during(self.run)
-                        if wait:
-                            await self.run.wait()
+                        await self.run.wait()
                 except Exception as error:
                     self.error = error
 
@@ -484,6 +494,10 @@ class World:
         assert self.generators == 0
         assert all(inlet.closed for inlet, _ in self.inlets)
         assert self.wrong == []
+
+
+During = Callable[[Run], Awaitable[None]]
+Feeding = Callable[[Inlet[int], Given], Awaitable[None]]
 
 
 async def _feed(inlet: Inlet[int], given: Given) -> None:
@@ -583,7 +597,7 @@ def _function(op: Op, world: World, result: Callable[[Any], Any]) -> Callable[[A
     if op.pool is None:
 
         def called(event: Any) -> Any:
-            world.tick()
+            world.tick(op)
             return sync(event)
 
         world.stands_in[called] = sync
@@ -600,7 +614,7 @@ def _function(op: Op, world: World, result: Callable[[Any], Any]) -> Callable[[A
         if waiting > pool.concurrency:
             world.wrong.append(f"{op.verb}: {waiting} in flight or waiting, concurrency={pool.concurrency}")
         try:
-            world.tick()
+            world.tick(op)
             for _ in range(pool.waits[number(event) % len(pool.waits)]):
                 await anyio.lowlevel.checkpoint()
             return sync(event)
@@ -685,6 +699,8 @@ def _apply(stream: Stream[Any], op: Op, world: World) -> Stream[Any]:
             return stream.enumerate(b, volatile=True)
         case "pairwise":
             return stream.pairwise(volatile=True)
+        case "same":
+            return stream.filter(lambda event: True)
         case "again":
             return stream.batch(a).flat_map(lambda events: list(events))
         case "batch":
@@ -702,7 +718,7 @@ def _apply(stream: Stream[Any], op: Op, world: World) -> Stream[Any]:
 
 def _pair_function(op: Op, world: World) -> Callable[[Any, Any], Any]:
     def step(state: Any, event: Any) -> Any:
-        world.tick()
+        world.tick(op)
         return pure(state, event)
 
     def pure(state: Any, event: Any) -> Any:
@@ -779,7 +795,7 @@ def _sink(stream: Stream[Any], op: Op, n: int, world: World) -> Any:
             seen.events.extend(events)
 
         seen.stored = 0
-        sink = Kept(f"sink {n}", take, seen, world)
+        sink = Kept(f"sink {n}", op, take, seen, world)
         world.sinks.append(sink)
         if op.fails is not None:
             world.stands_in[sink] = op.fails.check
