@@ -212,6 +212,9 @@ class Run:
         assert self._tasks is not None
         if error is not None:
             self.cancel()
+            if isinstance(error, Exception):  # it goes its way as it is, without a group around it
+                await self._tasks.__aexit__(None, None, None)
+                return None
         else:
             try:
                 await self.drain()

@@ -37,7 +37,8 @@ class SinkStage(Stage):
         try:
             await self.sink.open()
         except Exception as error:
-            raise self._noted(error) from error.__cause__
+            self._noted(error)
+            raise
 
     async def close(self) -> None:
         if self._opened:
@@ -82,10 +83,13 @@ class SinkStage(Stage):
             await self._write(chunk.part(n // 2, n))
             return
         origin = chunk.columns[0][0] if chunk.columns else None
+        abort: Abort | None = None
         try:
             self._give_up(chunk.values[0], origin, error, calls)
-        except Abort as abort:
-            raise self.failed(abort, self._label) from None
+        except Abort as aborted:
+            abort = aborted
+        if abort is not None:
+            raise self.failed(abort, self._label)
 
     async def _attempt(self, events: Sequence[Any]) -> tuple[Exception | None, int]:
         calls = 0
@@ -118,7 +122,8 @@ class SinkStage(Stage):
         try:
             await self.sink.flush()
         except Exception as error:
-            raise self._noted(error) from error.__cause__
+            self._noted(error)
+            raise
 
     def _noted(self, error: Exception) -> Exception:
         return noted(error, self.run.graph.name, self._label)

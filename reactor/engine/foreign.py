@@ -47,7 +47,8 @@ class ForeignStage(Stage):
             raise
         except Exception as error:
             label = self.run.graph.labels()[self.plan.head]
-            raise noted(error, self.run.graph.name, label) from error.__cause__
+            noted(error, self.run.graph.name, label)
+            raise
         end = self._end
         if end is None:  # it, or what follows, wanted no more
             channel.leave()

@@ -107,6 +107,9 @@ class Opened(Generic[T_co]):
         assert self._tasks is not None
         self._reader.channel.leave()
         self._run.cancel()
+        if isinstance(error, Exception):  # it goes its way as it is, without a group around it
+            await self._tasks.__aexit__(None, None, None)
+            return None
         return await self._tasks.__aexit__(kind, error, trace)
 
     def __aiter__(self) -> AsyncIterator[T_co]:

@@ -128,7 +128,8 @@ class IterableStage(SourceStage):
         try:
             given = self._given()
         except Exception as error:
-            raise self.noted(error) from error.__cause__
+            self.noted(error)
+            raise
         if isinstance(given, range | list | tuple):
             return self._sequence(given)
         if isinstance(given, Iterable):
@@ -184,7 +185,8 @@ class IterableStage(SourceStage):
                 except StopAsyncIteration:
                     return
                 except Exception as error:
-                    raise self.noted(error) from error.__cause__
+                    self.noted(error)
+                    raise
                 if not await self.emit(self.chunk((value,))):
                     return
                 yield True
@@ -227,7 +229,8 @@ class RecordStage(SourceStage):
         try:
             await source.open()
         except Exception as error:
-            raise self.noted(error) from error.__cause__
+            self.noted(error)
+            raise
         self.position = source.position()
         while not self.draining:
             records = await self._ask()
@@ -256,7 +259,8 @@ class RecordStage(SourceStage):
             except Abort as abort:  # a dead letter could not be put away
                 raise self.noted(abort.error) from abort.error.__cause__
             except Exception as error:
-                raise self.noted(error) from error.__cause__
+                self.noted(error)
+                raise
             finally:
                 self.unpark()
         return None

@@ -122,6 +122,8 @@ class Stage:
             if self._buries:
                 self.now = time.time_ns() // 1000
             began = perf_counter()
+            abort: Abort | None = None
+            out: tuple[Any, ...] = ()
             try:
                 out = self._send(chunk)
                 while not out[0]:
@@ -135,7 +137,9 @@ class Stage:
             except StopIteration as stop:
                 self._finish()
                 out = stop.value
-            except Abort as abort:
+            except Abort as aborted:
+                abort = aborted
+            if abort is not None:  # raised out here, where the error keeps its own context
                 self.busy += perf_counter() - began
                 await self._put_all(abort.out)
                 self._raise(abort)
@@ -254,6 +258,7 @@ class Stage:
 
     async def _flush(self, running: Running) -> None:
         began = perf_counter()
+        abort: Abort | None = None
         try:
             out = running.send(None)
             while True:
@@ -266,7 +271,9 @@ class Stage:
                 out = running.send(None)
         except StopIteration as stop:
             await self._put_all(stop.value)
-        except Abort as abort:
+        except Abort as aborted:
+            abort = aborted
+        if abort is not None:
             await self._put_all(abort.out)
             self._raise(abort)
 
@@ -349,7 +356,7 @@ class Stage:
         del self.letters[: len(letters)]
 
     def _raise(self, abort: Abort) -> None:
-        raise self.failed(abort, self.run.graph.labels()[self.nodes[abort.op]]) from abort.error.__cause__
+        raise self.failed(abort, self.run.graph.labels()[self.nodes[abort.op]])
 
     def failed(self, abort: Abort, label: str) -> Exception:
         """Return what was raised, with a note that says where and at which event."""

@@ -36,6 +36,21 @@ class _Clocked(Stage):
         finally:
             channel.reader = None
 
+    label = ""
+
+    async def work(self) -> None:
+        abort: Abort | None = None
+        try:
+            await self.serve()
+        except Abort as aborted:
+            abort = aborted
+        if abort is not None:  # raised out here, where the error keeps its own context
+            raise self.failed(abort, self.label)
+
+    async def serve(self) -> None:
+        """Do the work; a function that fails ends it with an Abort."""
+        raise NotImplementedError(type(self).__name__)
+
     async def leave(self) -> None:
         """No more is wanted."""
         self.inputs[0].leave()
@@ -59,8 +74,8 @@ class LimitStage(_Clocked):
         op = plan.head.op
         assert isinstance(op, Limit)
         self.op = op
-        self._label = run.graph.labels()[plan.head]
-        self._give_up = self.handler_of(self._label, op, len(self.nodes))
+        self.label = run.graph.labels()[plan.head]
+        self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._queues: dict[Any, deque[tuple[Any, Any, float, int]]] = {}
         """For each key whose bucket is empty: value, origin, cost, epoch."""
         self._due: list[tuple[float, int, Any]] = []
@@ -72,7 +87,7 @@ class LimitStage(_Clocked):
         self._out: list[Any] = []
         self._out_origins: list[Any] = []
 
-    async def work(self) -> None:
+    async def serve(self) -> None:
         (channel,) = self.inputs
         end: End | None = None
         forget = self.op.limit.on_change(self._changed)
@@ -103,8 +118,6 @@ class LimitStage(_Clocked):
                         continue
                 moment = self._due[0][0] if self._due else None
                 await self.wait_until(moment, for_input=end is None and room > 0)
-        except Abort as abort:
-            raise self.failed(abort, self._label) from None
         finally:
             forget()
 
@@ -200,8 +213,8 @@ class TimedBatchStage(_Clocked):
         op = plan.head.op
         assert isinstance(op, TimedBatch)
         self.op = op
-        self._label = run.graph.labels()[plan.head]
-        self._give_up = self.handler_of(self._label, op, len(self.nodes))
+        self.label = run.graph.labels()[plan.head]
+        self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._held: list[Any] = []
         self._held_origins: list[Any] = []
         self._weight = 0.0
@@ -209,31 +222,28 @@ class TimedBatchStage(_Clocked):
         self._marks: list[Mark] = []
         self._full: list[tuple[list[Any], tuple[Any, ...]]] = []
 
-    async def work(self) -> None:
+    async def serve(self) -> None:
         (channel,) = self.inputs
-        try:
-            while True:
-                if self._held and anyio.current_time() >= self._moment:
-                    self._cut()
-                if self._full and not await self._give():
-                    return await self.leave()
-                if self.letters:
-                    await self.write_letters()
-                item = channel.take_now(self.limit)
-                if item is None:
-                    await self.wait_until(self._moment if self._held else None, for_input=True)
-                elif type(item) is Chunk:
-                    self.events_in += len(item.values)
-                    self._take(item)
-                    await self.breathe()
-                elif type(item) is End:
-                    return await self._last(item)
-                elif self._held and isinstance(item, Barrier | Watermark):
-                    self._marks.append(item)
-                elif isinstance(item, Barrier | Watermark):
-                    self.mark(item)
-        except Abort as abort:
-            raise self.failed(abort, self._label) from None
+        while True:
+            if self._held and anyio.current_time() >= self._moment:
+                self._cut()
+            if self._full and not await self._give():
+                return await self.leave()
+            if self.letters:
+                await self.write_letters()
+            item = channel.take_now(self.limit)
+            if item is None:
+                await self.wait_until(self._moment if self._held else None, for_input=True)
+            elif type(item) is Chunk:
+                self.events_in += len(item.values)
+                self._take(item)
+                await self.breathe()
+            elif type(item) is End:
+                return await self._last(item)
+            elif self._held and isinstance(item, Barrier | Watermark):
+                self._marks.append(item)
+            elif isinstance(item, Barrier | Watermark):
+                self.mark(item)
 
     def _take(self, chunk: Chunk) -> None:
         size, most, weigh = self.op.max_size, self.op.max_weight, self.op.weight
