@@ -517,8 +517,9 @@ async def test_a_cancelled_publish_is_stored_whole_or_not_at_all(url: str) -> No
                     tasks.start_soon(_cancel_after, rounds, scope)
                     await shop.publish(orders(*[rounds] * 3))
                     tasks.cancel_scope.cancel()
-        stored = await ids(shop)
-        assert await shop.length() == len(stored)
+    # Closed: what was cancelled too late to be left undone is done by now.
+    stored = await ids(shop)
+    assert await shop.length() == len(stored)
     assert {stored.count(id) for id in stored} <= {3}
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from reactor.connectors.sqlite import statements
 from reactor.connectors.sqlite.doorbell import Doorbell
+from reactor.core import Source
 from reactor.topics import Topic, topic
 
 pytestmark = pytest.mark.anyio
@@ -265,16 +266,25 @@ def forget_doorbells(path: Path) -> None:
 async def test_a_shorter_check_of_a_second_reader_counts_at_once(path: Path) -> None:
     shop = orders(path)
     patient, hasty = shop.source(poll=1000), shop.source(poll=0.01)
+    got: list[object] = []
     await patient.open()
-    await hasty.open()
     try:
-        await anyio.to_thread.run_sync(forget_doorbells, path)
-        await anyio.to_thread.run_sync(insert_by_hand, path)
-        assert [record.value for record in await hasty.read(1) or ()] == ["a"]
-        assert [record.value for record in await patient.read(1) or ()] == ["a"]
+        async with anyio.create_task_group() as tasks:
+
+            async def read(source: Source[object]) -> None:
+                got.extend(record.value for record in await source.read(1) or ())
+
+            tasks.start_soon(read, patient)
+            await anyio.sleep(0.05)  # the doorbell waits for its call now, up to 1000 s
+            await hasty.open()
+            tasks.start_soon(read, hasty)
+            await anyio.sleep(0.05)  # and both have looked, and found nothing
+            await anyio.to_thread.run_sync(forget_doorbells, path)
+            await anyio.to_thread.run_sync(insert_by_hand, path)
     finally:
         await hasty.close()
         await patient.close()
+    assert got == ["a", "a"]
 
 
 def insert_by_hand(path: Path) -> None:
