@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Literal, cast
 
 from reactor.core import ArgumentError, duration
@@ -57,7 +59,7 @@ def pooled(
         whole(f"{verb}({word}", size, 1)
     key, retry = how["key"], how["retry"]
     if key is not None:
-        sync(key, f"{verb}(key=")
+        key = refusing(key, f"{verb}(key=")
         if not how["ordered"]:
             raise ArgumentError(f"{verb}(key=, ordered=False): with key= the order is kept within each key")
     awaits = is_async(fn)
@@ -127,6 +129,23 @@ def sync(fn: Any, verb: str) -> Callable[..., Any]:
     if is_async(fn):
         raise ArgumentError(f"{verb}({name_of(fn)}): this function has to be sync")
     return cast("Callable[..., Any]", fn)
+
+
+def refusing(fn: Callable[[Any], Any], verb: str) -> Callable[[Any], Any]:
+    """Return the function, with a look at its results: what has to be awaited is no key, cost or answer."""
+    sync(fn, verb)
+
+    @functools.wraps(fn, updated=())
+    def looked_at(event: Any) -> Any:
+        result = fn(event)
+        if type(result) is CoroutineType:
+            result.close()
+            raise ArgumentError(
+                f"{verb}({name_of(fn)}): a sync function returned an awaitable; it has to be sync"
+            )
+        return result
+
+    return looked_at
 
 
 def start(verb: str, initial: Any, factory: Callable[[], Any] | None) -> Callable[[], Any]:

@@ -83,6 +83,7 @@ class Pipeline:
         once as an ExceptionGroup. Signals are taken only in the main thread.
         """
         run = Run(self, drain, on_failure)
+        run._use()
         async with _signals(run):
             await run._execute()
         return run
@@ -107,7 +108,7 @@ class Run:
         self._execution = Execution(pipeline._graph)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._done = anyio.Event()
-        self._drains = False
+        self._stopped = anyio.Event()
         self._used = False
         self.restarts = 0
         """How often ``on_failure`` has started it again."""
@@ -136,7 +137,7 @@ class Run:
 
         After the deadline of ``run`` or ``start`` what is left is cancelled. Doesn't raise: ``error`` tells.
         """
-        self._drains = True
+        self._stopped.set()
         self._execution.drain()
         with anyio.move_on_after(self._deadline):
             await self._done.wait()
@@ -146,7 +147,7 @@ class Run:
 
     def cancel(self) -> None:
         """Abandon what is in flight, and end."""
-        self._drains = True
+        self._stopped.set()
         self._execution.cancel()
 
     async def wait(self) -> None:
@@ -155,10 +156,12 @@ class Run:
         if self.error is not None:
             raise self.error
 
-    async def _execute(self) -> None:
+    def _use(self) -> None:
         if self._used:
             raise ArgumentError(f"pipeline {self.name!r}: a run runs once; call run() or start() again")
         self._used = True
+
+    async def _execute(self) -> None:
         try:
             while True:
                 try:
@@ -167,8 +170,9 @@ class Run:
                     again = await self._again(error)
                     if again is None:
                         raise
-                    await anyio.sleep(again)
-                    if self._drains:
+                    with anyio.move_on_after(again):
+                        await self._stopped.wait()
+                    if self._stopped.is_set():
                         raise
                 self.restarts += 1
                 self._execution = Execution(self.pipeline._graph)
@@ -176,7 +180,7 @@ class Run:
             self._done.set()
 
     async def _again(self, error: Exception) -> float | None:
-        if self._on_failure is None or isinstance(error, Cancelled) or self._drains:
+        if self._on_failure is None or isinstance(error, Cancelled) or self._stopped.is_set():
             return None
         answer: Any = self._on_failure(error)
         if inspect.isawaitable(answer):
@@ -192,6 +196,7 @@ class Run:
     # As a block:
 
     async def __aenter__(self) -> Run:
+        self._use()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._in_background, name=f"pipeline {self.name}")

@@ -21,6 +21,7 @@ from reactor.arguments import (
     completed,
     policy,
     pooled,
+    refusing,
     retrying,
     settings,
     shown,
@@ -46,6 +47,7 @@ from reactor.operators import (
     Fold,
     Foreign,
     Gather,
+    Items,
     Limit,
     Map,
     Merge,
@@ -527,7 +529,7 @@ class Stream(Generic[T_co]):
         if max_weight is not None and not max_weight > 0:
             raise ArgumentError(f"batch(max_weight={max_weight!r}): must be > 0")
         if weight is not None:
-            sync(weight, "batch(weight=")
+            weight = refusing(weight, "batch(weight=")
         if max_wait is None:
             return self._then(Batch(max_size, max_weight, weight), name)
         seconds = duration(max_wait, "batch(max_wait")
@@ -555,9 +557,8 @@ class Stream(Generic[T_co]):
             raise ArgumentError(f"rate_limit({limit!r}): pass a RateLimit(rate, per=1, burst=1)")
         if key is None and callable(limit.rate):
             raise ArgumentError("rate_limit(): the limit's rate is a function of the key; pass key=")
-        for fn, what in ((key, "rate_limit(key="), (cost, "rate_limit(cost=")):
-            if fn is not None:
-                sync(fn, what)
+        key = None if key is None else refusing(key, "rate_limit(key=")
+        cost = None if cost is None else refusing(cost, "rate_limit(cost=")
         return self._then(Limit(limit, key, cost, whole("rate_limit(waiting", waiting, 1)), name)
 
     def buffer(self, size: int, overflow: Overflow = "block", *, name: str | None = None) -> Stream[T_co]:
@@ -647,7 +648,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the branch that the next event goes to does.
         Completes when: its input has.
         """
-        sync(predicate, "split")
+        predicate = refusing(predicate, "split")
 
         def choose(event: Any) -> int:
             return 0 if predicate(event) else 1
@@ -714,7 +715,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the branch that the next event goes to does.
         Completes when: its input has.
         """
-        sync(choose, "route")
+        choose = refusing(choose, "route")
         if not names or len(set(names)) < len(names):
             raise ArgumentError(f"route({', '.join(names)}): pass one name or more, each once")
         numbers = {each: number for number, each in enumerate(names)}
@@ -927,7 +928,8 @@ class Stream(Generic[T_co]):
     ) -> Stream[Any]:
         how = completed(verb, how)
         call = pooled(verb, fn, emit, how, star)
-        return self._then(call or fused(fn, how["on_error"]), how["name"])
+        stream = self._then(call or fused(fn, how["on_error"]), how["name"])
+        return stream._then(Items(fn, how["on_error"])) if call is not None and emit == "items" else stream
 
 
 class Routes(Mapping[str, Stream[T_co]]):

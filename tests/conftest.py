@@ -22,6 +22,7 @@ from typing import Any
 import anyio.lowlevel
 import blockbuster.blockbuster as guard
 import pytest
+import sniffio
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -83,9 +84,7 @@ def _describe(tasks: set[asyncio.Task[Any]]) -> str:
 
 async def _watched(test: Awaitable[Any]) -> None:
     """Await the test; what runs afterwards that didn't run before is a leak."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if sniffio.current_async_library() == "trio":
         import trio
 
         before = trio.lowlevel.current_statistics().tasks_living

@@ -40,7 +40,8 @@ class Retry:
         types = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseException)]
         if len(types) < len(kinds) and (isinstance(self.on, (tuple, type)) or not callable(self.on)):
             raise ArgumentError(
-                f"Retry(on={self.on!r}): must be an exception type, a tuple of them, or a function of the exception"
+                f"Retry(on={self.on!r}): must be an exception type, a tuple of them, "
+                "or a function of the exception"
             )
 
     def delay(self, calls: int, error: Exception) -> float | None:

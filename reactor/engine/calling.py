@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.abc
 import anyio.lowlevel
-import anyio.to_process
 import anyio.to_thread
 
 from reactor.core import ArgumentError, OperatorTimeout
 from reactor.engine.channel import Parker
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
+from reactor.engine.processes import Processes
 from reactor.engine.stage import SLICE, Stage, noted
 from reactor.operators import SKIP, Abort, Call
 
@@ -71,13 +71,16 @@ class CallStage(Stage):
         self.op = op
         self.label = run.graph.labels()[plan.head]
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
-        self._call: Async = _asynchronous(op, self._checked)
+        self._processes = Processes(op.concurrency) if op.where == "process" else None
+        self._call: Async = _asynchronous(op, self._checked, self._processes)
         self._limit = max(op.concurrency, 16)
         self._origins = "origin" in plan.given
         self._out: list[Any] = []
         self._out_origins: list[Any] = []
         self._items: Iterator[Any] = iter(())
         self._exhausted = True
+        self._fed = 0
+        """How many events have been given to the workers."""
         self._seq = 0
         """How many events have been drawn."""
         self._turn = 0
@@ -93,6 +96,10 @@ class CallStage(Stage):
         self._waking = False
         self._main_waits = False
         self._failure: BaseException | None = None
+
+    async def close(self) -> None:
+        if self._processes is not None:
+            await self._processes.close()
 
     # The stage's own task -----------------------------------------------------------------------------------
 
@@ -111,6 +118,9 @@ class CallStage(Stage):
         (channel,) = self.inputs
         end: End | None = None
         while True:
+            if self.finished:
+                channel.leave()
+                return End()
             # While one of these waits, workers go on: all must be out before a mark or the end follows.
             while self._out or self.letters:
                 if self._out and not await self._emit_ready():
@@ -156,6 +166,7 @@ class CallStage(Stage):
     async def _feed(self, chunk: Chunk) -> None:
         n = len(chunk.values)
         self.events_in += n
+        self._fed += n
         began = perf_counter()
         if self._origins:
             self._items = iter(zip(chunk.values, chunk.columns[0], strict=True))
@@ -403,34 +414,15 @@ class CallStage(Stage):
     def _give(self, task: _Task) -> None:
         """The result goes out, and the event counts as done."""
         result, emit = task.result, self.op.emit
-        if result is not SKIP:
+        if result is not SKIP and (emit != "input_if" or result) and emit != "none":
             if emit == "items":
-                self._give_items(task, result)
-            elif emit == "result" or emit == "input" or (emit == "input_if" and result):
+                self._out.append((task.value, result))
+            else:
                 self._out.append(result if emit == "result" else task.value)
-                if self._origins:
-                    self._out_origins.append(task.origin)
+            if self._origins:
+                self._out_origins.append(task.origin)
         self._turn += 1
         self._wake_main()
-
-    def _give_items(self, task: _Task, items: Any) -> None:
-        n = len(self._out)
-        try:
-            if isinstance(items, str | bytes):
-                raise TypeError(f"{self.label}: returned a {type(items).__name__}; wrap it in a list")
-            self._out.extend(items)
-        except Exception as error:
-            instead = self._give_up(task.value, task.origin, error)
-            if instead is not SKIP:
-                self._give_fallback(task, instead)
-        if self._origins:
-            self._out_origins.extend([task.origin] * (len(self._out) - n))
-
-    def _give_fallback(self, task: _Task, items: Any) -> None:
-        try:
-            self._out.extend(items)
-        except Exception as error:
-            raise Abort(len(self.nodes), task.value, error) from None
 
     def _advance(self) -> None:
         """Emit the results that have waited for this turn."""
@@ -460,10 +452,12 @@ class CallStage(Stage):
 
     @property
     def in_flight(self) -> int:
-        return super().in_flight + (self._seq - self._turn) + len(self._out)
+        return super().in_flight + (self._fed - self._turn) + len(self._out)
 
 
-def _asynchronous(op: Call, checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]]) -> Async:
+def _asynchronous(
+    op: Call, checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]], processes: Processes | None
+) -> Async:
     fn: Callable[[Any], Any] = op.fn
     if op.star:
 
@@ -488,12 +482,8 @@ def _asynchronous(op: Call, checked: Callable[[Callable[[Any], Any], Any], Await
 
         return thread
     if op.where == "process":
-        processes = anyio.CapacityLimiter(op.concurrency)
-
-        async def process(value: Any) -> Any:
-            return await anyio.to_process.run_sync(fn, value, cancellable=True, limiter=processes)
-
-        return process
+        assert processes is not None
+        return functools.partial(processes.call, fn)
     if inspect.iscoroutinefunction(fn):
         return fn
     return lambda value: checked(fn, value)

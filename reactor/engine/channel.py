@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Literal
 
@@ -91,6 +91,10 @@ class Parker:
             self._census.asleep -= 1
 
 
+def _nothing() -> None:
+    return None
+
+
 class Channel:
     """A queue bounded in events; one stage writes, one reads. Marks take no room."""
 
@@ -102,6 +106,7 @@ class Channel:
         "external",
         "idle",
         "left",
+        "on_leave",
         "overflow",
         "peak",
         "reader",
@@ -129,6 +134,8 @@ class Channel:
         """Seconds that the writer has waited for room."""
         self.reader: Parker | None = None
         self.writer: Parker | None = None
+        self.on_leave: Callable[[], None] = _nothing
+        """Told when the reader leaves: the writer may be waiting for something else than room."""
 
     # The writer's side --------------------------------------------------------------------------------------
 
@@ -222,14 +229,6 @@ class Channel:
             self.writer.wake()
         return first
 
-    async def take(self, parker: Parker, limit: int) -> Element:
-        """Return the next mark, or the events before it, at most ``limit``; wait until there is something."""
-        while True:
-            item = self.take_now(limit)
-            if item is not None:
-                return item
-            await self.wait(parker)
-
     async def wait(self, parker: Parker) -> None:
         """Wait for something to take."""
         began = perf_counter()
@@ -247,6 +246,7 @@ class Channel:
         self.size = 0
         if self.writer is not None:
             self.writer.wake()
+        self.on_leave()
 
 
 class Outlet:

@@ -49,9 +49,7 @@ class SinkStage(Stage):
         (channel,) = self.inputs
         most = self.run.graph.chunk
         while True:
-            item = channel.take_now(most)
-            if item is None:
-                item = await channel.take(self.parker, most)
+            item = await self.next_item(channel, most)
             if type(item) is Chunk:
                 n = len(item.values)
                 self.events_in += n
@@ -77,7 +75,7 @@ class SinkStage(Stage):
         n = len(chunk.values)
         if isinstance(self.op.on_error, Fail):
             first = chunk.values[0]
-            raise noted(error, self.run.graph.name, self._label, first if n == 1 else chunk.values)
+            raise noted(error, self.run.graph.name, self._label, first if n == 1 else list(chunk.values))
         if n > 1:
             await self._write(chunk.part(0, n // 2))
             await self._write(chunk.part(n // 2, n))

@@ -80,6 +80,9 @@ class Execution:
                 reader.sources = stage.sources
                 self.coordinator.ends[reader] = 0
         for stage in self.stages:
+            for outlet in stage.outlets:
+                for channel in outlet.channels:
+                    channel.on_leave = stage.readers_left
             stage.connect()
             if isinstance(stage, SourceStage):
                 if stage.plan.head in planned.sources:
@@ -180,7 +183,6 @@ class Execution:
         for one in _leaves(error):
             if one not in self._failures:
                 self._failures.append(one)
-        self.opened.set()
         self._scope.cancel()
 
     def _raise(self) -> None:
@@ -302,7 +304,8 @@ class Execution:
 
 
 def _leaves(error: BaseException) -> list[Exception]:
-    if isinstance(error, BaseExceptionGroup):
+    """The failures in a group that a task group has made; a group that a function has raised has a note."""
+    if isinstance(error, BaseExceptionGroup) and not hasattr(error, "__notes__"):
         return [leaf for one in error.exceptions for leaf in _leaves(one)]
     return [error] if isinstance(error, Exception) else []
 

@@ -58,7 +58,9 @@ class ForeignStage(Stage):
     async def _events(self) -> AsyncGenerator[Any, None]:
         (channel,) = self.inputs
         while True:
-            item = await channel.take(self.parker, self.limit)
+            item = await self.next_item(channel, self.limit)
+            if item is None:
+                return
             if type(item) is Chunk:
                 self.events_in += len(item.values)
                 for value in item.values:

@@ -111,6 +111,9 @@ class MergeStage(JoiningStage):
                 else:
                     assert isinstance(item, Barrier | Watermark)
                     self.marked(channel, item)
+            if self.finished:
+                self.leave()
+                return await self.end(End())
             if going:
                 await self.wait(tuple(going))
         await self.end(self.last())
@@ -146,12 +149,11 @@ class ConcatStage(JoiningStage):
                 assert source.gate is not None
                 source.gate.set()
             while True:
-                item = await channel.take(self.parker, self.limit)
+                item = await self.next_item(channel, self.limit)
+                if item is None or (type(item) is Chunk and not await self.emit(item)):
+                    self.leave()
+                    return await self.end(End())
                 if type(item) is Chunk:
-                    if not await self.emit(item):
-                        self.leave()
-                        self._open_gates()
-                        return await self.end(End())
                     await self.breathe()
                 elif type(item) is End:
                     self.ended(channel, item)
@@ -160,13 +162,6 @@ class ConcatStage(JoiningStage):
                     assert isinstance(item, Barrier | Watermark)
                     self.marked(channel, item)
         await self.end(self.last())
-
-    def _open_gates(self) -> None:
-        for sources in self._gates.values():
-            for source in sources:
-                source.finished = True
-                if source.gate is not None:
-                    source.gate.set()
 
 
 class ZipStage(JoiningStage):
@@ -191,6 +186,9 @@ class ZipStage(JoiningStage):
     async def work(self) -> None:
         origins = "origin" in self.plan.given
         while True:
+            if self.finished:
+                self.leave()
+                return await self.end(End())
             n = min(len(held) for held in self._held)
             if n:
                 n = min(n, self.limit)

@@ -74,9 +74,17 @@ class SourceStage(Stage):
         if self.gate is not None:
             self.gate.set()
 
+    def unwanted(self) -> None:
+        self.parker.wake()
+        if self.gate is not None:
+            self.gate.set()
+
     def barrier(self, barrier: Barrier, number: int) -> None:
-        """Send it now if nothing is on its way into the first channel, else after the present chunk."""
-        if not self.started or self.over:
+        """Send it now if nothing is on its way into the first channel, else after the present chunk.
+
+        Before it has begun to read, it is sent when it does.
+        """
+        if self.over:
             return
         self._wanted = barrier
         if self._parked:
@@ -208,6 +216,13 @@ class IterableStage(SourceStage):
 
     def drain(self) -> None:
         super().drain()
+        self._stop_asking()
+
+    def unwanted(self) -> None:
+        super().unwanted()
+        self._stop_asking()
+
+    def _stop_asking(self) -> None:
         if self._asking and self._scope is not None:
             self._scope.cancel()
 
@@ -232,12 +247,12 @@ class RecordStage(SourceStage):
             self.noted(error)
             raise
         self.position = source.position()
-        while not self.draining:
+        while not self.draining and not self.finished:
             records = await self._ask()
             if self.letters:
                 await self.write_letters()
             if records is None:
-                if not self.draining:
+                if not self.draining and not self.finished:
                     self.position = source.position()
                 return
             values = [record.value for record in records]
@@ -271,6 +286,13 @@ class RecordStage(SourceStage):
 
     def drain(self) -> None:
         super().drain()
+        self._stop_asking()
+
+    def unwanted(self) -> None:
+        super().unwanted()
+        self._stop_asking()
+
+    def _stop_asking(self) -> None:
         if self._parked and self._scope is not None:
             self._scope.cancel()
 
@@ -299,7 +321,7 @@ class FeedStage(SourceStage):
         feed = self._feed
         self.position = feed.position()
         fresh = True
-        while True:
+        while not self.finished:
             values = feed.take(self.limit)
             if not values:
                 if feed.over:

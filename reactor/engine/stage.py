@@ -17,7 +17,7 @@ import anyio.lowlevel
 from reactor.core import Record
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.channel import Channel, Outlet, Parker
-from reactor.engine.elements import Barrier, Chunk, Element, End, Mark
+from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
 from reactor.engine.fuse import Handler, Loop, Running
 from reactor.engine.metrics import StageMetrics
 from reactor.operators import SKIP, Abort
@@ -103,6 +103,25 @@ class Stage:
     async def close(self) -> None:
         """Let go of everything, once; shielded from cancellation."""
 
+    async def next_item(self, channel: Channel, limit: int) -> Element | None:
+        """Return the channel's next mark or chunk; None when nobody wants any more."""
+        while not self.finished:
+            item = channel.take_now(limit)
+            if item is not None:
+                return item
+            await channel.wait(self.parker)
+        return None
+
+    def readers_left(self) -> None:
+        """A reader wants no more; when none does, the stage ends, whatever it waits for."""
+        if not self.finished and all(outlet.left for outlet in self.outlets):
+            self.finished = True
+            self.unwanted()
+
+    def unwanted(self) -> None:
+        """Wake up: there is no use in waiting for more events."""
+        self.parker.wake()
+
     # Events -------------------------------------------------------------------------------------------------
 
     async def emit(self, chunk: Chunk) -> bool:
@@ -178,8 +197,6 @@ class Stage:
 
     async def _put(self, port: int, chunk: Chunk) -> None:
         await self.outlets[port].put(chunk, self.parker)
-        if self.outlets[port].left and all(outlet.left for outlet in self.outlets):
-            self.finished = True
 
     def _adapt(self, n: int, took: float) -> None:
         if took > SLICE:
@@ -415,17 +432,18 @@ class ChannelStage(Stage):
         while True:
             item = channel.take_now(self.limit)
             if item is None:
-                item = await channel.take(self.parker, self.limit)
+                item = await self.next_item(channel, self.limit)
             elif type(item) is Chunk:
                 await self.breathe()
+            if item is None or (type(item) is Chunk and not await self.emit(item)):
+                channel.leave()
+                return await self.end(End())
             if type(item) is Chunk:
-                if not await self.emit(item):
-                    channel.leave()
-                    return await self.end(End())
-            elif type(item) is End:
+                continue
+            if type(item) is End:
                 return await self.end(item)
-            elif not isinstance(item, Chunk):
-                self.mark(item)
+            assert isinstance(item, Barrier | Watermark)
+            self.mark(item)
 
 
 def noted(error: Exception, pipeline: str, label: str, *event: Any) -> Exception:
@@ -448,6 +466,7 @@ def short(event: Any) -> str:
         text = _short.repr(event)
     except Exception as error:
         text = f"<{type(event).__name__}, whose repr raises {type(error).__name__}>"
+    text = " ".join(text.split())
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

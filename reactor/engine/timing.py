@@ -94,7 +94,7 @@ class LimitStage(_Clocked):
         try:
             while True:
                 self._release_due()
-                if self._out and not await self._give():
+                if self.finished or (self._out and not await self._give()):
                     return await self.leave()
                 if self.letters:
                     await self.write_letters()
@@ -227,7 +227,7 @@ class TimedBatchStage(_Clocked):
         while True:
             if self._held and anyio.current_time() >= self._moment:
                 self._cut()
-            if self._full and not await self._give():
+            if self.finished or (self._full and not await self._give()):
                 return await self.leave()
             if self.letters:
                 await self.write_letters()

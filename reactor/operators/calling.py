@@ -17,9 +17,9 @@ Order = Literal["input", "done", "key"]
 class Call(Operator):
     """Calls a function for each event, up to ``concurrency`` at a time.
 
-    ``emit`` says what goes on: the result (map), the input if the result is true (filter), the
-    input (tap), the result's items (flat_map), or nothing (a sink). ``order``: in the order of the
-    input, as they are done, or in order within each key.
+    ``emit`` says what goes on: the result (map), the input if the result is true (filter), the input (tap),
+    the pair of input and result (flat_map, which Items follows), or nothing (a sink). ``order``: in the order
+    of the input, as they are done, or in order within each key.
     """
 
     verb_name: str

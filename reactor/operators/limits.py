@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -50,7 +51,11 @@ class RateLimit:
 
         A cost above the burst is allowed through a full bucket, which then owes the rest.
         """
+        if not isinstance(cost, int | float) or not 0 <= cost < math.inf:
+            raise ArgumentError(f"rate_limit(cost=): the function returned {cost!r}; must be a number >= 0")
         rate = (self._rate(key) if callable(self._rate) else self._rate) / self.per
+        if not rate > 0:
+            raise ArgumentError(f"RateLimit(rate=): the function returned a rate for {key!r} that isn't > 0")
         tokens, then = self._buckets.get(key, (self.burst, now))
         tokens = min(self.burst, tokens + (now - then) * rate)
         wanted = min(cost, self.burst)

@@ -63,7 +63,10 @@ class FlatMap(Calls):
     verb = "flat_map"
 
     def write(self, body: Body, rest: Rest) -> None:
-        call = f"{body.function(self.fn, self.verb)}({body.value})"
+        self.write_items(body, rest, f"{body.function(self.fn, self.verb)}({body.value})")
+
+    def write_items(self, body: Body, rest: Rest, call: str) -> None:
+        """Write what emits the items of the iterable that ``call`` gives."""
         iterator, ended = body.const(_iterator, "iterator"), body.const(_ENDED, "ENDED")
         given, items, item = body.value, body.fresh("items"), body.fresh()
         if body.resumes:
@@ -101,6 +104,20 @@ class FlatMap(Calls):
         body.add(f"    {fallen} = True")
         body.add(f"    try: {items} = {iterator}({items})")
         body.add(f"    except Exception as second: raise Abort({body.op}, {given}, second) from None")
+
+
+class Items(FlatMap):
+    """Emits every item of the iterable in a pair of event and iterable, which a pool has called for."""
+
+    def describe(self) -> str:
+        return f"items of flat_map({name_of(self.fn)})"
+
+    def write(self, body: Body, rest: Rest) -> None:
+        event, items = body.fresh(), body.fresh()
+        body.add(f"{event}, {items} = {body.value}")
+        body.value = event
+        body.enter()
+        self.write_items(body, rest, items)
 
 
 _ENDED = object()

@@ -27,6 +27,7 @@ from reactor.operators import (
     Fold,
     Foreign,
     Gather,
+    Items,
     Limit,
     Map,
     Merge,
@@ -193,6 +194,8 @@ class _Interpreter:
             elif isinstance(op, Tap):
                 self.guard(node, event, op.fn, event)
                 emit(event)
+            elif isinstance(op, Items):  # of the pair that emit_call has made
+                self.items(node, event[0], emit, lambda: event[1])
             elif isinstance(op, FlatMap):
                 self.items(node, event, emit, lambda: op.fn(event))
             elif isinstance(op, OfType):
@@ -339,7 +342,7 @@ class _Interpreter:
         if op.emit == "result":
             emit(result)
         elif op.emit == "items":
-            self.items(node, event, emit, lambda: result)
+            emit((event, result))
         elif op.emit != "input_if" or result:
             emit(event)
 
