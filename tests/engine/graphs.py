@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -40,12 +41,17 @@ PATIENCE = 20.0
 HUGE = 1_000_000
 
 
+WANTED = int(os.environ.get("REACTOR_EXAMPLES", "150"))
+"""Examples of each property. ``make test`` draws the same ones each time, REACTOR_EXAMPLES=5000 others."""
+
+TIME = pytest.mark.timeout(60 + WANTED)
+
+
 def examples(share: float = 1.0) -> settings:
-    """How many examples: the same ones each time in ``make test``; REACTOR_EXAMPLES=5000 draws other ones."""
-    wanted = os.environ.get("REACTOR_EXAMPLES")
+    """The settings of a property."""
     return settings(
-        max_examples=max(1, int(int(wanted or 150) * share)),
-        derandomize=wanted is None,
+        max_examples=max(1, int(WANTED * share)),
+        derandomize="REACTOR_EXAMPLES" not in os.environ,
         deadline=None,
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

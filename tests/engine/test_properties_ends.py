@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reactor import Closed, Inlet, Run
 from tests.engine.graphs import (
+    TIME,
     Broken,
     Choice,
     Given,
@@ -25,7 +26,7 @@ from tests.engine.graphs import (
     sizes,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, TIME]
 
 HOLDING = Choice(
     verbs=("tap", "filter", "buffer", "rate_limit", "timed", "again"),
