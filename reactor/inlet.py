@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TypeVar
 
@@ -39,6 +40,7 @@ class Inlet(Feed[T]):
         self._awaited: deque[tuple[int, anyio.Event]] = deque()
         self._committed = 0
         self._token: object = None
+        self._thread: int | None = None
 
     # The application's side ---------------------------------------------------------------------------------
 
@@ -103,6 +105,8 @@ class Inlet(Feed[T]):
         """Hand in an event from another thread; blocks that thread as ``send`` would wait."""
         if self._ended:
             raise self._closed()
+        if self._thread == threading.get_ident():
+            raise ArgumentError("send_from_thread(): called on the event loop itself; await send() there")
         if self._token is None:
             raise Closed("send_from_thread(): the pipeline doesn't run yet; start it first")
         try:
@@ -154,6 +158,7 @@ class Inlet(Feed[T]):
             raise UsedTwice("Inlet: one pipeline has read it already; make a new Inlet for each run")
         super().attach(reader)  # type: ignore[arg-type]
         self._token = anyio.lowlevel.current_token()
+        self._thread = threading.get_ident()
 
     def take(self, limit: int) -> list[T]:
         events = super().take(limit)

@@ -12,6 +12,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -72,7 +73,7 @@ class CallStage(Stage):
         self.label = run.graph.labels()[plan.head]
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._processes = Processes(op.concurrency) if op.where == "process" else None
-        self._call: Async = _asynchronous(op, self._checked, self._processes)
+        self._call: Async = _asynchronous(op, self._checked, self._refuse, self._processes)
         self._limit = max(op.concurrency, 16)
         self._origins = "origin" in plan.given
         self._out: list[Any] = []
@@ -339,7 +340,10 @@ class CallStage(Stage):
     def _delay(self, task: _Task, error: Exception) -> float | None:
         """Seconds until the next call; None when there is none, and the task has its last result."""
         retry = self.op.retry
-        delay = retry.delay(task.calls, error) if retry is not None else None
+        try:
+            delay = retry.delay(task.calls, error) if retry is not None else None
+        except Exception as second:
+            raise Abort(len(self.nodes), task.value, second) from None
         if delay is None:
             task.result = self._give_up(task.value, task.origin, error, task.calls)
             self._wake_main()
@@ -450,13 +454,22 @@ class CallStage(Stage):
         self._call = fn
         return result
 
+    def _refuse(self, value: Any) -> None:
+        error = ArgumentError(
+            f"{self.label}: a sync function returned an awaitable; pass concurrency= to have it awaited"
+        )
+        raise Abort(len(self.nodes), value, error)
+
     @property
     def in_flight(self) -> int:
         return super().in_flight + (self._fed - self._turn) + len(self._out)
 
 
 def _asynchronous(
-    op: Call, checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]], processes: Processes | None
+    op: Call,
+    checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]],
+    refuse: Callable[[Any], None],
+    processes: Processes | None,
 ) -> Async:
     fn: Callable[[Any], Any] = op.fn
     if op.star:
@@ -470,7 +483,11 @@ def _asynchronous(
     if op.where == "inline":
 
         async def inline(value: Any) -> Any:
-            return fn(value)
+            result = fn(value)
+            if type(result) is CoroutineType:
+                result.close()
+                refuse(value)
+            return result
 
         return inline
     if op.where == "thread":

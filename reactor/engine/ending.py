@@ -99,7 +99,11 @@ class SinkStage(Stage):
                     await self._once(events)
                     return None, calls
                 except Exception as error:
-                    delay = self.op.retry.delay(calls, error) if self.op.retry is not None else None
+                    try:
+                        delay = self.op.retry.delay(calls, error) if self.op.retry is not None else None
+                    except Exception as second:
+                        self._noted(second)
+                        raise
                     if delay is None:
                         return error, calls
                 self.counts[f"{self._label}: retried"] += 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.abc
@@ -38,45 +37,39 @@ def iterate(graph: Graph) -> AsyncGenerator[Any, None]:
     return _iterate(stage)
 
 
-class _Caught:
-    """Stands where the channels would be, and keeps what is put."""
-
-    channels = ()
-    left = False
-
-    def __init__(self) -> None:
-        self.values: deque[Any] = deque()
-
-    async def put(self, chunk: Chunk, parker: Parker) -> None:
-        self.values.extend(chunk.values)
-
-    def push(self, mark: Any) -> None:
-        pass
-
-
 async def _iterate(stage: IterableStage) -> AsyncGenerator[Any, None]:
-    caught = _Caught()
-    stage.outlets = (cast(Any, caught),)
-    values = caught.values
+    """Pull: the source gives a chunk, the loop what comes out of it, as far as the reader has asked."""
+    read: list[Chunk] = []
+
+    async def keep(chunk: Chunk) -> bool:
+        read.append(chunk)
+        return True
+
+    stage.emit = keep  # type: ignore[method-assign]
     steps = stage.steps()
     try:
-        while True:
+        going = True
+        while going and not stage.finished:
+            failure: Exception | None = None
             try:
                 going = await anext(steps, False)
-            except Exception:
-                # What came before the failure comes first.
-                while values:
-                    yield values.popleft()
-                raise
-            if not going:
-                await stage.end(End())
-            while values:
-                yield values.popleft()
-            if not going:
-                return
+            except Exception as error:
+                failure = error  # what came before it comes first
+            while read:
+                for values in stage.results(read.pop(0)):
+                    for value in values:
+                        yield value
+            if failure is not None:
+                raise failure
+            await stage.breathe()
+        if not stage.finished:
+            for values in stage.results(None):
+                for value in values:
+                    yield value
     finally:
         with anyio.CancelScope(shield=True):
             await steps.aclose()
+        stage.let_go()
 
 
 class Opened(Generic[T_co]):
@@ -110,7 +103,10 @@ class Opened(Generic[T_co]):
         if isinstance(error, Exception):  # it goes its way as it is, without a group around it
             await self._tasks.__aexit__(None, None, None)
             return None
-        return await self._tasks.__aexit__(kind, error, trace)
+        suppressed = await self._tasks.__aexit__(kind, error, trace)
+        if error is None and (failure := self._failure()) is not None:
+            raise failure  # nobody has read as far as there
+        return suppressed
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         return self

@@ -68,8 +68,8 @@ def plan(graph: Graph) -> Plan:
     stages = _stages(graph)
     stage_of = {node: stage for stage in stages for node in stage.nodes}
     numbered = tuple(node for node in graph.nodes() if isinstance(node.op, Origin) and node.op.committed)
-    replayed = frozenset(node for node in numbered if isinstance(node.op, Origin) and node.op.replay)
-    needs = _needs(graph, replayed)
+    cut = _cut(graph, frozenset(numbered))
+    needs = _needs(graph, cut)
     labels = graph.labels()
     for stage in stages:
         names = [labels[node] for node in stage.nodes]
@@ -99,7 +99,8 @@ def plan(graph: Graph) -> Plan:
             free = (c for c in source.outlets[given.index] if c.target is stage and c not in stage.inputs)
             stage.inputs.append(next(free))
         head = stage.head.op
-        _fuse(stage, needs, values_are_origins=isinstance(head, Origin) and head.kind != "source")
+        plain = isinstance(head, Origin) and head.kind != "source" and stage.head not in cut
+        _fuse(stage, needs, values_are_origins=plain)
     return Plan(graph, stages, channels, numbered)
 
 
@@ -137,13 +138,19 @@ def _stages(graph: Graph) -> list[StagePlan]:
     return stages
 
 
-def _needs(graph: Graph, replayed: frozenset[Node]) -> dict[Node, frozenset[Column]]:
+def _cut(graph: Graph, numbered: frozenset[Node]) -> frozenset[Node]:
+    """The sources with positions of which something downstream may have enough, in the middle of a chunk."""
+    takes = [node for node in graph.nodes() if isinstance(node.op, Take | TakeWhile)]
+    return frozenset(source for take in takes for source in graph.ancestors(take) & numbered)
+
+
+def _needs(graph: Graph, cut: frozenset[Node]) -> dict[Node, frozenset[Column]]:
     """For each node, the columns that have to reach it, for itself or for those behind it."""
     consumers = graph.consumers()
     needs: dict[Node, frozenset[Column]] = {}
     for node in reversed(graph.nodes()):
         found = frozenset(node.op.needs)
-        if isinstance(node.op, Take | TakeWhile) and graph.ancestors(node) & replayed:
+        if isinstance(node.op, Take | TakeWhile) and graph.ancestors(node) & cut:
             found |= {"origin"}  # how far its sources have been consumed when it has had enough
         for port in range(node.op.outputs):
             for reader, _ in consumers.get((node, port), ()):

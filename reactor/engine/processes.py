@@ -22,20 +22,24 @@ class _One:
     """One process, behind an executor of its own: it can be killed without harm to the others."""
 
     def __init__(self) -> None:
-        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self._executor: ProcessPoolExecutor | None = None
 
     def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        """Return ``fn(value)``; on a thread, which waits for it."""
+        """Return ``fn(value)``; on a thread, which starts the process and waits for it."""
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         return self._executor.submit(fn, value).result()
 
     def kill(self) -> None:
         """End the process at once, whatever it does."""
-        for process in tuple((self._executor._processes or {}).values()):
-            process.kill()
+        if self._executor is not None:
+            for process in tuple((self._executor._processes or {}).values()):
+                process.kill()
 
     def close(self) -> None:
         """Wait for the process's end; on a thread."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Processes:

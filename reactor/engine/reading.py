@@ -313,9 +313,11 @@ class FeedStage(SourceStage):
         assert isinstance(feed, Feed)
         self.source: Feed[Any] = feed
         self._feed = feed
+        self._attached = False
 
     async def open(self) -> None:
         self._feed.attach(self.parker)
+        self._attached = True
 
     async def read(self) -> None:
         feed = self._feed
@@ -350,8 +352,17 @@ class FeedStage(SourceStage):
         self.parker.wake()
 
     def tell(self, error: BaseException | None) -> None:
-        """The run is over: whoever still waits for the feed is told."""
-        self._feed.fail(error)
+        """The run is over: whoever still waits for the feed is told, if it was this run that read it."""
+        if self._attached:
+            self._feed.fail(error)
+
+    def chunk(self, values: Sequence[Any]) -> Chunk:
+        """Where something downstream may have had enough, each event knows its position."""
+        if "origin" not in self.plan.given:
+            return super().chunk(values)
+        first, topic = self._feed.position() - len(values), self.op.describe()
+        records = [Record(value, position=first + number, topic=topic) for number, value in enumerate(values)]
+        return Chunk(values, (records,))
 
 
 def _check_returned(op: Origin, given: Any) -> None:

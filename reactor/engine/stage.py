@@ -8,7 +8,7 @@ from __future__ import annotations
 import reprlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,29 @@ class Stage:
 
     async def _put(self, port: int, chunk: Chunk) -> None:
         await self.outlets[port].put(chunk, self.parker)
+
+    def results(self, chunk: Chunk | None) -> Iterator[Sequence[Any]]:
+        """Yield what comes out for the chunk, or at the end, bit by bit: for who pulls instead of being pushed."""
+        if self._running is None:
+            if chunk is not None:
+                yield chunk.values
+            return
+        abort: Abort | None = None
+        try:
+            out = self._send(chunk)
+            while not out[0]:
+                yield out[1]
+                out = self._send(None)
+        except StopIteration as stop:
+            self._finish()
+            out = stop.value
+        except Abort as aborted:
+            abort = aborted
+            out = aborted.out
+        if out[1]:
+            yield out[1]
+        if abort is not None:
+            self._raise(abort)
 
     def _adapt(self, n: int, took: float) -> None:
         if took > SLICE:
