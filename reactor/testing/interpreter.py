@@ -6,50 +6,35 @@ the same results. It is slow, holds everything in memory, and reads every source
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reactor.core import ReactorError, Source
-from reactor.delivery import DeadLetters, Fail, Fallback, OnError, Skip
-from reactor.graph import Graph, Node, Operator
+from reactor.core import Source
+from reactor.graph import Graph, Node
 from reactor.operators import (
     Batch,
     Buffer,
     Call,
-    CallSink,
     Concat,
-    Distinct,
-    Enumerate,
-    Filter,
-    FlatMap,
     Fold,
     Foreign,
     Gather,
-    Items,
     Limit,
-    Map,
     Merge,
-    OfType,
     Origin,
-    Pairwise,
-    Scan,
-    SinkEnd,
-    SkipWhile,
     Split,
-    StarMap,
     Take,
     TakeWhile,
-    Tap,
     TimedBatch,
     Zip,
 )
-from reactor.operators import Skip as SkipFirst
 from reactor.pipeline import Pipeline
 from reactor.stream import Stream
-from reactor.testing.outcome import Arrived, Failure, Letter, Outcome, Undetermined
+from reactor.testing.failing import Calls, Emit, Enough, Failed, Skipped
+from reactor.testing.outcome import Arrived, Failure, Outcome, Undetermined
 from reactor.testing.reading import finished, listed, records
+from reactor.testing.steps import STATELESS, Step, batch, remembering, stateless
 
 __all__ = ["interpret"]
 
@@ -80,37 +65,14 @@ class _Flow:
     failure: Failure | None = None
 
 
-class _Skipped(Exception):
-    """The event goes no further."""
-
-
-class _Failed(Exception):
-    """The event stops the run."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-
-
-class _Enough(Exception):
-    """The operator wants no more."""
-
-
-Emit = Callable[[Any], None]
-Step = Callable[[Any, Emit], None]
-"""Takes one event and emits what comes of it."""
-
-
 class _Interpreter:
     def __init__(self, graph: Graph, stands_in: Mapping[Any, Any]) -> None:
         self.graph = graph
-        self.stands_in = {id(given): instead for given, instead in stands_in.items()}
+        cut = {a for n in graph.nodes() if isinstance(n.op, _CUTTERS) for a in graph.ancestors(n) - {n}}
+        self.calls = Calls(graph.labels(), cut, stands_in)
         self.labels = graph.labels()
+        self.stands_in = self.calls.stands_in
         self.flows: dict[tuple[Node, int], _Flow] = {}
-        self.letters: list[Letter] = []
-        self.skipped: Counter[str] = Counter()
-        self.failures: list[Failure] = []
-        self.cut = {a for n in graph.nodes() if isinstance(n.op, _CUTTERS) for a in graph.ancestors(n) - {n}}
-        """The nodes with an operator behind them that may stop early."""
 
     def outcome(self) -> Outcome:
         for node in self.graph.nodes():
@@ -120,9 +82,9 @@ class _Interpreter:
         ends = [self.flows[end, 0] for end in self.graph.ends]
         return Outcome(
             tuple(Arrived(tuple(tuple(lane) for lane in flow.lanes if lane)) for flow in ends),
-            tuple(self.letters),
-            dict(self.skipped),
-            tuple(self.failures),
+            tuple(self.calls.letters),
+            dict(self.calls.skipped),
+            tuple(self.calls.failures),
             any(flow.failure is not None for flow in ends),
         )
 
@@ -150,15 +112,14 @@ class _Interpreter:
             return [flow]
         if isinstance(op, Foreign):
             return [self.foreign(node, op, flow)]
-        if isinstance(op, Map | StarMap | Filter | Tap | FlatMap | OfType | CallSink | SinkEnd):
-            return [self.lanes(flow, self.stateless(node, op))]
+        if isinstance(op, STATELESS):
+            return [self.lanes(flow, stateless(self.calls, node, op))]
         flow = self.determined(node, flow)
         if isinstance(op, Batch | TimedBatch):
             held: list[Any] = []
-            return [
-                self.lanes(flow, self.batch(node, op, held), lambda emit: emit(list(held)) if held else None)
-            ]
-        return [self.lanes(flow, self.remembering(node, op))]
+            step = batch(self.calls, node, op, held)
+            return [self.lanes(flow, step, lambda emit: emit(list(held)) if held else None)]
+        return [self.lanes(flow, remembering(self.calls, node, op))]
 
     # From one lane to one lane ------------------------------------------------------------------------------
 
@@ -172,119 +133,15 @@ class _Interpreter:
                 for event in lane:
                     try:
                         step(event, out.append)
-                    except _Skipped:
+                    except Skipped:
                         pass
                 if last is not None and flow.failure is None:
                     last(out.append)
-            except _Failed as failed:
+            except Failed as failed:
                 after.failure = failed.failure
-            except _Enough:
+            except Enough:
                 after.failure = None  # what would have come later isn't asked for
         return after
-
-    def stateless(self, node: Node, op: Operator) -> Step:
-        def step(event: Any, emit: Emit) -> None:
-            if isinstance(op, Map):
-                emit(self.guard(node, event, op.fn, event))
-            elif isinstance(op, StarMap):
-                emit(self.guard(node, event, lambda: op.fn(*event)))
-            elif isinstance(op, Filter):
-                if self.guard(node, event, op.fn, event):
-                    emit(event)
-            elif isinstance(op, Tap):
-                self.guard(node, event, op.fn, event)
-                emit(event)
-            elif isinstance(op, Items):  # of the pair that emit_call has made
-                self.items(node, event[0], emit, lambda: event[1])
-            elif isinstance(op, FlatMap):
-                self.items(node, event, emit, lambda: op.fn(event))
-            elif isinstance(op, OfType):
-                if isinstance(event, op.types):
-                    emit(event)
-            else:
-                sink = op.fn if isinstance(op, CallSink) else getattr(op, "sink", None)
-                if id(sink) in self.stands_in:
-                    self.guard(node, event, self.stands_in[id(sink)], event)
-                emit(event)
-
-        return step
-
-    def items(self, node: Node, event: Any, emit: Emit, make: Callable[[], Any]) -> None:
-        """Emit what an iterable gives until it ends or raises; after that, what there is instead."""
-        try:
-            made = make()
-            if isinstance(made, str | bytes):
-                raise TypeError(f"{self.labels[node]}: returned a {type(made).__name__}")
-            for item in made:
-                emit(item)
-        except Exception as error:
-            for item in self.given_up(node, event, error):
-                emit(item)
-
-    def batch(self, node: Node, op: Batch | TimedBatch, held: list[Any]) -> Step:
-        most = op.max_weight
-
-        def step(event: Any, emit: Emit) -> None:
-            weigh = op.weight or (lambda event: 1)
-            weight = self.guard(node, event, weigh, event)
-            if most is not None and held and sum(map(weigh, held)) + weight > most:
-                emit(list(held))
-                held.clear()
-            held.append(event)
-            if len(held) == op.max_size or (most is not None and sum(map(weigh, held)) >= most):
-                emit(list(held))
-                held.clear()
-
-        return step
-
-    def remembering(self, node: Node, op: Operator) -> Step:
-        seen: list[Any] = []
-        """All events that have come so far."""
-        keys: deque[Any] = deque(maxlen=getattr(op, "last", None))
-        states: dict[Any, Any] = {}
-        dropping = [True]
-
-        def step(event: Any, emit: Emit) -> None:
-            if isinstance(op, Take):
-                if len(seen) < op.count:
-                    emit(event)
-                if len(seen) + 1 >= op.count:
-                    raise _Enough
-            elif isinstance(op, TakeWhile):
-                if not self.guard(node, event, op.fn, event):
-                    raise _Enough
-                emit(event)
-            elif isinstance(op, SkipFirst):
-                if len(seen) >= op.count:
-                    emit(event)
-            elif isinstance(op, SkipWhile):
-                dropping[0] = dropping[0] and bool(self.guard(node, event, op.fn, event))
-                if not dropping[0]:
-                    emit(event)
-            elif isinstance(op, Distinct):
-                key = self.guard(node, event, op.key, event) if op.key else event
-                self.guard(node, event, hash, key)
-                if key not in keys:
-                    keys.append(key)
-                    emit(event)
-            elif isinstance(op, Enumerate):
-                emit((op.start + len(seen), event))
-            elif isinstance(op, Pairwise):
-                if seen:
-                    emit((seen[-1], event))
-            elif isinstance(op, Scan):
-                key = self.guard(node, event, op.key, event) if op.key else None
-                if op.emits_first and key not in states:
-                    states[key] = event
-                else:
-                    before = states[key] if key in states else op.factory()
-                    states[key] = self.guard(node, event, op.fn, before, event)
-                emit((key, states[key]) if op.key else states[key])
-            else:
-                raise ReactorError(f"the reference interpreter doesn't know {self.labels[node]}")
-            seen.append(event)
-
-        return step
 
     # Pools --------------------------------------------------------------------------------------------------
 
@@ -300,45 +157,36 @@ class _Interpreter:
                 key: Any = number if any_order else None
                 results: list[Any] = []
                 try:
+                    error: Exception | None = None
                     if op.key is not None:
-                        try:
-                            key = op.key(event)
-                            hash(key)
-                        except Exception as error:
-                            key = (number, "without a key")
-                            self.emit_call(node, op, event, self.given_up(node, event, error), results.append)
-                            kept[key] = results
-                            continue
-                    self.called(node, op, event, results.append)
-                except _Skipped:
+                        key, error = _key_of(op.key, event, number)
+                    self.called(node, op, event, error, results.append)
+                except Skipped:
                     pass
-                except _Failed as failed:
+                except Failed as failed:
                     after.failure = failed.failure
                     stopped.add(key)
-                    kept.setdefault(key, []).extend(results)
                 if key not in stopped:
                     kept.setdefault(key, []).extend(results)
             after.lanes.extend(kept.values())
         return after
 
-    def called(self, node: Node, op: Call, event: Any, emit: Emit) -> None:
-        fn = self.stands_in.get(id(op.fn))
-        if op.emit == "none" and fn is None:
-            return emit(event)
-        fn = fn or op.fn
-        attempts = 0
-        while True:
-            attempts += 1
+    def called(self, node: Node, op: Call, event: Any, error: Exception | None, emit: Emit) -> None:
+        """Call it until it succeeds or is given up; ``error`` says that it can't be called at all."""
+        fn = self.stands_in.get(id(op.fn), op.fn if op.emit != "none" else _taken)
+        attempts = 1
+        result = None
+        while error is None:
             try:
                 result = finished(fn(*event) if op.star else fn(event))
                 break
-            except Exception as error:
-                if op.retry is None or op.retry.delay(attempts, error) is None:
-                    result = self.given_up(node, event, error, attempts)
-                    break
-        self.emit_call(node, op, event, result, emit)
-
-    def emit_call(self, node: Node, op: Call, event: Any, result: Any, emit: Emit) -> None:
+            except Exception as raised:
+                if op.retry is None or op.retry.delay(attempts, raised) is None:
+                    error = raised
+                else:
+                    attempts += 1
+        if error is not None:
+            result = self.calls.given_up(node, event, error, attempts)
         if op.emit == "result":
             emit(result)
         elif op.emit == "items":
@@ -350,7 +198,7 @@ class _Interpreter:
 
     def split(self, node: Node, op: Split, flow: _Flow) -> list[_Flow]:
         chosen = self.lanes(
-            flow, lambda event, emit: emit((self.guard(node, event, op.choose, event), event))
+            flow, lambda event, emit: emit((self.calls.guard(node, event, op.choose, event), event))
         )
         return [
             _Flow([[event for port, event in lane if port == n] for lane in chosen.lanes], chosen.failure)
@@ -398,51 +246,20 @@ class _Interpreter:
         except Undetermined:
             raise
         except Exception as error:
-            flow.failure = self.fail(node, None, error)
+            flow.failure = self.calls.fail(node, None, error)
         return flow
 
     def read(self, node: Node, op: Origin) -> Iterator[Any]:
-        given = op.given
-        given = self.stands_in.get(id(getattr(given, "_iterator", given)), given)
-        if op.kind == "callable" and given is op.given:
+        given: Any = getattr(op.given, "_iterator", op.given)
+        if id(given) in self.stands_in:
+            given = self.stands_in[id(given)]
+        elif op.kind == "callable":
             given = given()
-        if isinstance(given, Source):
-            return records(given)
-        if isinstance(given, Iterable):
-            return iter(given)
-        if isinstance(given, AsyncIterable):
-            return listed(given)
+        kinds = (Source, records), (Iterable, iter), (AsyncIterable, listed)
+        for kind, reading in kinds:
+            if issubclass(type(given), kind):
+                return reading(given)
         raise Undetermined(f"{self.labels[node]}: an {op.kind} needs a stand-in with its events")
-
-    # Failures -----------------------------------------------------------------------------------------------
-
-    def guard(self, node: Node, event: Any, fn: Callable[..., Any], *args: Any) -> Any:
-        """Call a function of the user; what it raises goes to the operator's policy."""
-        try:
-            return self.stands_in.get(id(fn), fn)(*args)
-        except Exception as error:
-            return self.given_up(node, event, error)
-
-    def given_up(self, node: Node, event: Any, error: Exception, attempts: int = 1) -> Any:
-        policy: OnError = getattr(node.op, "on_error", Fail())
-        label = self.labels[node]
-        if isinstance(policy, Fallback):
-            try:
-                return self.stands_in.get(id(policy.fn), policy.fn)(event)
-            except Exception as second:
-                raise _Failed(self.fail(node, event, second)) from error
-        if isinstance(policy, Skip):
-            self.skipped[label] += 1
-            raise _Skipped
-        if isinstance(policy, DeadLetters):
-            self.letters.append(Letter(label, event, error, attempts, node not in self.cut))
-            raise _Skipped
-        raise _Failed(self.fail(node, event, error))
-
-    def fail(self, node: Node, event: Any, error: Exception) -> Failure:
-        failure = Failure(self.labels[node], event, error)
-        self.failures.append(failure)
-        return failure
 
 
 def _first_failure(flows: Iterable[_Flow]) -> Failure | None:
@@ -455,3 +272,17 @@ def _by_key(flow: _Flow, key: Callable[[Any], Any]) -> _Flow:
         for event in lane:
             lanes.setdefault((number, key(event)), []).append(event)
     return _Flow(list(lanes.values()), flow.failure)
+
+
+def _key_of(key: Callable[[Any], Any], event: Any, number: int) -> tuple[Any, Exception | None]:
+    """The event's key; or one that no other event has, and why."""
+    try:
+        found = key(event)
+        hash(found)
+        return found, None
+    except Exception as error:
+        return ("without a key", number), error
+
+
+def _taken(event: Any) -> None:
+    """What a sink does that isn't called."""
