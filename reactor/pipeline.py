@@ -264,7 +264,7 @@ async def _signals(*runs: Run) -> AsyncGenerator[None, None]:
         return
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen, tasks, runs)
+        await tasks.start(_listen, tasks, runs)
         try:
             yield
         except Exception as error:
@@ -274,8 +274,11 @@ async def _signals(*runs: Run) -> AsyncGenerator[None, None]:
         raise failure
 
 
-async def _listen(tasks: anyio.abc.TaskGroup, runs: Sequence[Run]) -> None:
+async def _listen(
+    tasks: anyio.abc.TaskGroup, runs: Sequence[Run], *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         first = True
         async for number in signals:
             for each in runs:

@@ -56,7 +56,12 @@ class Coordinator:
                 continue
             self._passed = anyio.Event()
             self._number += 1
-            self._positions[self._number] = {}
+            # A source that is over has sent its end; where that has arrived, so has all before it.
+            self._positions[self._number] = {
+                n: stage.position
+                for n, stage in self.sources.items()
+                if stage.over and stage.position is not None
+            }
             # One that begins only now (behind a concat) has given nothing that this barrier is about.
             self._sending = [n for n, stage in self.sources.items() if stage.started]
             for number, stage in self.sources.items():

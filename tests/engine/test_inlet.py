@@ -351,7 +351,9 @@ async def test_deliver_of_what_take_does_not_want_raises_closed() -> None:
     with anyio.fail_after(PATIENCE):
         async with Pipeline("p", Stream(inlet).take(1).to(probe), chunk=1).start():
             async with anyio.create_task_group() as tasks:
-                first, second = Task(tasks, inlet.deliver, 1), Task(tasks, inlet.deliver, 2)
+                first = Task(tasks, inlet.deliver, 1)
+                await settle()
+                second = Task(tasks, inlet.deliver, 2)
     assert first.error is None
     assert isinstance(second.error, Closed)
     assert probe.stored == [1]
