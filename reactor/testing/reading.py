@@ -19,8 +19,15 @@ def finished(result: Any) -> Any:
         steps.send(None)
     except StopIteration as stop:
         return stop.value
+    except RuntimeError as error:
+        if type(error).__name__ not in _NO_LOOP and str(error) != "no running event loop":
+            raise
     steps.close()
     raise Undetermined("a function waits, which it can't do without a loop; pass a stand-in for it")
+
+
+_NO_LOOP = ("NoEventLoopError", "AsyncLibraryNotFoundError")
+"""What anyio's and sniffio's functions raise; older and newer ones don't share a class."""
 
 
 async def _awaited(result: Awaitable[Any]) -> Any:
