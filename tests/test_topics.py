@@ -15,6 +15,8 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
+from reactor.connectors.memory import MemoryLog
+from reactor.connectors.sqlite import SqliteLog
 from reactor.core import ArgumentError, DecodeError, Record, Sink, Source, UsedTwice
 from reactor.topics import Topic, topic
 
@@ -456,6 +458,25 @@ async def test_a_reader_that_waits_is_woken_by_an_append(url: str) -> None:
             while len(got) <= n:
                 await anyio.lowlevel.checkpoint()
     assert got == ["0", "1", "2", "3"]
+
+
+async def test_what_is_appended_between_the_look_and_the_wait_is_not_slept_through(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = topic(url, Order)
+    log = SqliteLog if url.startswith("sqlite:") else MemoryLog
+    fetch: Callable[..., Any] = log.fetch
+
+    async def fetch_and_append(self: Any, *args: Any) -> Any:
+        found = await fetch(self, *args)
+        if found is None and await shop.length() == 0:
+            await shop.publish(orders("a"))
+        return found
+
+    monkeypatch.setattr(log, "fetch", fetch_and_append)
+    async with opened(shop.source(poll=1000)) as source:
+        with anyio.fail_after(10):
+            assert [record.value.id for record in await source.read(1) or ()] == ["a"]
 
 
 async def test_many_readers_and_writers_at_once(url: str) -> None:
