@@ -94,7 +94,7 @@ class _OneShot:
     """An iterator as a source: it can be read once."""
 
     def __init__(self, iterator: Any) -> None:
-        self._iterator = iterator
+        self.iterator = iterator
         self._used = False
         self.__name__ = type(iterator).__name__
 
@@ -105,7 +105,7 @@ class _OneShot:
                 "new one for each run: Stream(lambda: ...)"
             )
         self._used = True
-        return self._iterator
+        return self.iterator
 
 
 def _origin(given: Any) -> Origin:

@@ -74,7 +74,7 @@ class CallStage(Stage):
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._processes = Processes(op.concurrency) if op.where == "process" else None
         self._call: Async = _asynchronous(op, self._checked, self._refuse, self._processes)
-        self._limit = max(op.concurrency, 16)
+        self._limit = min(max(op.concurrency, 16), run.graph.chunk)
         self._origins = "origin" in plan.given
         self._out: list[Any] = []
         self._out_origins: list[Any] = []
@@ -148,15 +148,22 @@ class CallStage(Stage):
                     continue
                 channel.reader = self.parker
             idle = self._turn == self._seq and self._exhausted
-            began = perf_counter()
             self._main_waits = True
             try:
-                await self.parker.park(f"events from {channel.source}" if idle else "")
+                if idle:
+                    await self.wait(f"events from {channel.source}")
+                else:
+                    await self._work_on()
             finally:
                 self._main_waits = False
                 channel.reader = None
-            if idle:
-                channel.idle += perf_counter() - began
+
+    async def _work_on(self) -> None:
+        began = perf_counter()
+        try:
+            await self.parker.park()
+        finally:
+            self.busy += perf_counter() - began
 
     async def _emit_ready(self) -> bool:
         out, self._out = self._out, []
@@ -178,10 +185,14 @@ class CallStage(Stage):
         # The workers run now. One that doesn't wait goes through the whole chunk before this comes back.
         await anyio.lowlevel.checkpoint()
         took = perf_counter() - began
+        self.busy += took
+        most = self.run.graph.chunk
         if took > SLICE:
             self._limit = max(1, int(n * SLICE / took))
+        elif not self._exhausted:
+            self._limit = min(self.op.concurrency, most)  # they wait: more would only wait in here
         elif n >= self._limit and took < SLICE / 2:
-            self._limit = min(self._limit * 2, max(self.run.graph.chunk, 1))
+            self._limit = min(self._limit * 2, most)
 
     def _hold(self, mark: Mark) -> None:
         older = sum(entry[3] for entry in self._before)

@@ -101,10 +101,10 @@ class Channel:
     __slots__ = (
         "_items",
         "blocked",
+        "blocked_since",
         "capacity",
         "dropped",
         "external",
-        "idle",
         "left",
         "on_leave",
         "overflow",
@@ -128,10 +128,10 @@ class Channel:
         self.left = False
         self.external = False
         """True where code outside of the run reads: waiting for it is no deadlock."""
-        self.idle = 0.0
-        """Seconds that the reader has waited for events."""
         self.blocked = 0.0
         """Seconds that the writer has waited for room."""
+        self.blocked_since = 0.0
+        """Since when it waits now, by the clock of perf_counter; 0 when it doesn't."""
         self.reader: Parker | None = None
         self.writer: Parker | None = None
         self.on_leave: Callable[[], None] = _nothing
@@ -229,16 +229,6 @@ class Channel:
             self.writer.wake()
         return first
 
-    async def wait(self, parker: Parker) -> None:
-        """Wait for something to take."""
-        began = perf_counter()
-        self.reader = parker
-        try:
-            await parker.park(f"events from {self.source}")
-        finally:
-            self.reader = None
-        self.idle += perf_counter() - began
-
     def leave(self) -> None:
         """The reader wants no more: what waits here is let go, and the writer is told."""
         self.left = True
@@ -284,13 +274,14 @@ class Outlet:
         began = perf_counter()
         for channel in waiting:
             channel.writer = parker
+            channel.blocked_since = began
         try:
             await parker.park("" if external else f"room on the way to {waiting[0].target}")
         finally:
             for channel in waiting:
                 channel.writer = None
-        for channel in waiting:
-            channel.blocked += perf_counter() - began
+                channel.blocked_since = 0.0
+                channel.blocked += perf_counter() - began
 
     def push(self, mark: Mark) -> None:
         """Add a mark; never waits."""

@@ -2,7 +2,8 @@
 
 The loop is a generator. ``send(chunk)`` runs every operator over every event of the chunk and yields
 ``(True, *lists)``: for each output port the values, then its columns. ``(False, *lists)`` asks to be sent
-None: an operator that emits many events for one was interrupted, so that what is there can go on.
+a number: an operator that emits many events for one has paused, so that what is there can go on, and may
+emit so many more.
 ``send(None)`` while idle means the end: what is held is emitted, and the generator returns its last lists.
 The source is registered with linecache, so tracebacks show its lines.
 """
@@ -21,11 +22,11 @@ from reactor.engine.elements import Chunk
 from reactor.graph import Column, Node
 from reactor.operators import Body, Fused, Split
 
-Running = Generator[tuple[Any, ...], Chunk | None, tuple[Any, ...]]
+Running = Generator[tuple[Any, ...], Chunk | int | None, tuple[Any, ...]]
 Handler = Callable[..., Any]
 
-PAUSE_AFTER = 1024
-"""After so many events out of one event in, the loop pauses."""
+PAUSE_AFTER = 16
+"""After so many events out of one event in, the loop pauses for the first time."""
 
 _numbers = itertools.count(1)
 
@@ -133,8 +134,8 @@ class _Source:
         for line, op in lines:
             lead = " " * (indent + len(line) - len(line.lstrip()))
             if line.strip() == "PAUSE":
-                self.text.append(f"{lead}yield (False{self._lists},)")
-                self.text.append(f"{lead}{self._fresh}; room = {PAUSE_AFTER}")
+                self.text.append(f"{lead}room = yield (False{self._lists},)")
+                self.text.append(f"{lead}{self._fresh}")
             else:
                 self.text.append(lead + line.lstrip())
             self.operators[len(self.text)] = op

@@ -73,12 +73,12 @@ class JoiningStage(Stage):
         for channel in self.inputs:
             channel.leave()
 
-    async def wait(self, channels: Sequence[Channel]) -> None:
+    async def wait_for(self, channels: Sequence[Channel]) -> None:
         """Wait until one of the channels has something."""
         for channel in channels:
             channel.reader = self.parker
         try:
-            await self.parker.park(f"events from {channels[0].source}")
+            await self.wait(f"events from {channels[0].source}")
         finally:
             for channel in channels:
                 channel.reader = None
@@ -115,7 +115,7 @@ class MergeStage(JoiningStage):
                 self.leave()
                 return await self.end(End())
             if going:
-                await self.wait(tuple(going))
+                await self.wait_for(tuple(going))
         await self.end(self.last())
 
 
@@ -212,7 +212,7 @@ class ZipStage(JoiningStage):
                     self._take(channel, item)
                     break
             else:
-                await self.wait(empty)
+                await self.wait_for(empty)
 
     def _take(self, channel: Channel, item: Any) -> None:
         if type(item) is Chunk:

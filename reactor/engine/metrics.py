@@ -17,7 +17,7 @@ class StageMetrics:
     queued_most: int
     """The most that have waited in one of its channels."""
     busy: float
-    """Time spent in the operators' functions; for an async map, summed over its workers."""
+    """Time spent in the operators' functions; for an async map, while at least one call was in flight."""
     idle: float
     """Time spent waiting for events."""
     blocked: float

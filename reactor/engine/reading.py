@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -100,12 +101,16 @@ class SourceStage(Stage):
     def park(self) -> None:
         """All that was read has been emitted, and there is nothing to read now."""
         self._parked = True
+        self.waits_since = perf_counter()
         if self._wanted is not None:
             self.send_wanted()
 
     def unpark(self) -> None:
         """Something is there to read."""
         self._parked = False
+        if self.waits_since:
+            self.waited += perf_counter() - self.waits_since
+            self.waits_since = 0.0
 
     def noted(self, error: Exception) -> Exception:
         """Say which source it was."""
@@ -206,10 +211,13 @@ class IterableStage(SourceStage):
 
     async def _next(self, iterator: AsyncIterator[Any]) -> Any:
         self._asking = True
+        self.waits_since = perf_counter()
         try:
             return await anext(iterator)
         finally:
             self._asking = False
+            self.waited += perf_counter() - self.waits_since
+            self.waits_since = 0.0
 
     _scope: anyio.CancelScope | None = None
     _asking = False
@@ -332,7 +340,7 @@ class FeedStage(SourceStage):
                 if feed.awaited:
                     self.run.coordinator.ask(urgent=True)
                 feed.parked()
-                await self.parker.park()
+                await self.wait()
                 self.unpark()
                 fresh = True
                 continue

@@ -18,7 +18,7 @@ from reactor.core import Record
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.channel import Channel, Outlet, Parker
 from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
-from reactor.engine.fuse import Handler, Loop, Running
+from reactor.engine.fuse import PAUSE_AFTER, Handler, Loop, Running
 from reactor.engine.metrics import StageMetrics
 from reactor.operators import SKIP, Abort
 
@@ -59,6 +59,7 @@ class Stage:
         self.outlets: tuple[Outlet, ...] = ()
         self.parker = Parker(run.census)
         self.limit = min(_FIRST_LIMIT, run.graph.chunk)
+        self._room = PAUSE_AFTER
         self.finished = False
         self.cut: Any = None
         self.letters: list[DeadLetter] = []
@@ -67,6 +68,8 @@ class Stage:
         self.events_in = 0
         self.events_out = 0
         self.busy = 0.0
+        self.waited = 0.0
+        self.waits_since = 0.0
         self._breathed = 0.0
         self._buries = False
         self.now = 0
@@ -109,8 +112,21 @@ class Stage:
             item = channel.take_now(limit)
             if item is not None:
                 return item
-            await channel.wait(self.parker)
+            channel.reader = self.parker
+            try:
+                await self.wait(f"events from {channel.source}")
+            finally:
+                channel.reader = None
         return None
+
+    async def wait(self, waits_for: str = "") -> None:
+        """Sleep until something comes; with ``waits_for``, it is another stage that it comes from."""
+        self.waits_since = perf_counter()
+        try:
+            await self.parker.park(waits_for)
+        finally:
+            self.waited += perf_counter() - self.waits_since
+            self.waits_since = 0.0
 
     def readers_left(self) -> None:
         """A reader wants no more; when none does, the stage ends, whatever it waits for."""
@@ -146,13 +162,13 @@ class Stage:
             try:
                 out = self._send(chunk)
                 while not out[0]:
-                    self.busy += perf_counter() - began
+                    self._paused(perf_counter() - began)
                     await self._put_all(out)
                     if self.finished:  # nobody wants the rest of it
                         return False
                     await anyio.lowlevel.checkpoint()
                     began = perf_counter()
-                    out = self._send(None)
+                    out = self._send(self._room)
             except StopIteration as stop:
                 self._finish()
                 out = stop.value
@@ -209,7 +225,7 @@ class Stage:
             out = self._send(chunk)
             while not out[0]:
                 yield out[1]
-                out = self._send(None)
+                out = self._send(self._room)
         except StopIteration as stop:
             self._finish()
             out = stop.value
@@ -226,6 +242,13 @@ class Stage:
             self.limit = max(1, int(n * SLICE / took))
         elif n >= self.limit and took < SLICE / 2 and self.limit < self.run.graph.chunk:
             self.limit = min(self.limit * 2, self.run.graph.chunk)
+
+    def _paused(self, took: float) -> None:
+        self.busy += took
+        if took > SLICE:
+            self._room = max(1, int(self._room * SLICE / took))
+        elif took < SLICE / 2 and self._room < self.run.graph.chunk:
+            self._room *= 2
 
     def _finish(self) -> None:
         self.finished = True
@@ -302,13 +325,13 @@ class Stage:
         try:
             out = running.send(None)
             while True:
-                self.busy += perf_counter() - began
+                self._paused(perf_counter() - began)
                 await self._put_all(out)
                 if self.finished:
                     return
                 await anyio.lowlevel.checkpoint()
                 began = perf_counter()
-                out = running.send(None)
+                out = running.send(self._room)
         except StopIteration as stop:
             await self._put_all(stop.value)
         except Abort as aborted:
@@ -415,14 +438,14 @@ class Stage:
             queued_most=max((channel.peak for channel in self.inputs), default=0),
             busy=self.busy,
             idle=self.idle,
-            blocked=max((channel.blocked for channel in out), default=0.0),
+            blocked=max((channel.blocked + _since(channel.blocked_since) for channel in out), default=0.0),
             dropped=self.dropped,
         )
 
     @property
     def idle(self) -> float:
         """Seconds that it has waited for events."""
-        return sum(channel.idle for channel in self.inputs)
+        return self.waited + _since(self.waits_since)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -477,6 +500,10 @@ def noted(error: Exception, pipeline: str, label: str, *event: Any) -> Exception
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return error
+
+
+def _since(moment: float) -> float:
+    return perf_counter() - moment if moment else 0.0
 
 
 _short = reprlib.Repr()

@@ -29,10 +29,10 @@ class _Clocked(Stage):
             channel.reader = self.parker
         try:
             if moment is None:
-                await self.parker.park(f"events from {channel.source}" if for_input else "")
+                await self.wait(f"events from {channel.source}" if for_input else "")
             else:
                 with anyio.move_on_after(max(0.0, moment - anyio.current_time())):
-                    await self.parker.park()
+                    await self.wait()
         finally:
             channel.reader = None
 

@@ -65,6 +65,7 @@ def _twice(graph: Graph) -> Iterator[Fault]:
     groups: dict[str, str] = {}
     for node in graph.nodes():
         given: Any = getattr(node.op, "given", None)
+        given = getattr(given, "iterator", given)
         kind = getattr(node.op, "kind", "")
         label = graph.labels()[node]
         if given is not None and (kind in {"source", "inlet"} or hasattr(given, "__next__")):
@@ -134,13 +135,10 @@ def _ancestors(graph: Graph) -> Iterator[Fault]:
 
 
 def _buffered(node: Node, shared: set[Node]) -> bool:
-    while node not in shared:
-        if node.op.verb == "buffer":
-            return True
-        if not node.inputs:
-            return True
-        node = node.inputs[0].node
-    return False
+    """True when every way from the shared nodes to this one leads through a buffer."""
+    if node in shared:
+        return False
+    return node.op.verb == "buffer" or all(_buffered(port.node, shared) for port in node.inputs)
 
 
 def _processes(graph: Graph) -> Iterator[Fault]:

@@ -64,7 +64,7 @@ def _mermaid(plan: Description) -> str:
     ids = {stage.name: f"s{n}" for n, stage in enumerate(plan.stages)}
     lines = ["flowchart LR"]
     for stage in plan.stages:
-        text = "<br/>".join(label.replace('"', "'") for label, _ in stage.operators)
+        text = "<br/>".join(" ".join(label.replace('"', "'").split()) for label, _ in stage.operators)
         lines.append(f'  {ids[stage.name]}["{text}"]')
     for c in plan.channels:
         lines.append(f"  {ids[c.source]} -->|{c.capacity}| {ids[c.target]}")

@@ -94,5 +94,5 @@ async def test_an_idle_pipeline_uses_no_time() -> None:
         await anyio.sleep(0.02)
         before = time.process_time()
         await anyio.sleep(0.3)
-        assert time.process_time() - before < 0.05
+        assert time.process_time() - before < 0.12
         tasks.cancel_scope.cancel()
