@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import (
     AsyncGenerator,
@@ -751,18 +752,20 @@ class Stream(Generic[T_co]):
         A pipe operator of aiostream, or any function from an async iterable to an async iterable, runs as a
         stage of its own; it needs ``reactor-streams[aiostream]`` where it is aiostream's, and asyncio.
         """
-        if getattr(flow, "__module__", "").partition(".")[0] == "aiostream":
-            try:
-                import aiostream  # noqa: F401
-            except ImportError as error:
-                raise MissingExtra("through() with an operator of aiostream", "aiostream") from error
-            return self._then(Foreign(_bound(flow, args, kwargs)))
+        if _is_of_aiostream(flow):
+            return self._through_aiostream(flow, args, kwargs)
         if inspect.isasyncgenfunction(flow):
-            return self._then(Foreign(_bound(flow, args, kwargs)))
+            return self._then(Foreign(_bound(flow, args, kwargs), name_of(flow)))
         result = flow(self, *args, **kwargs)
-        if type(result).__module__.partition(".")[0] == "aiostream":
-            return self._then(Foreign(_bound(flow, args, kwargs)))
+        if _is_of_aiostream(type(result)):
+            return self._through_aiostream(flow, args, kwargs)
         return result
+
+    def _through_aiostream(self, flow: Callable[..., Any], args: Any, kwargs: Any) -> Stream[Any]:
+        if importlib.util.find_spec("aiostream") is None:
+            raise MissingExtra("through() with an operator of aiostream", "aiostream")
+        name = f"aiostream's {name_of(flow)}".replace("lambda", "operator")
+        return self._then(Foreign(_bound(flow, args, kwargs), name, ("asyncio",)))
 
     # Ends ---------------------------------------------------------------------------------------------------
 
@@ -947,6 +950,10 @@ class Routes(Mapping[str, Stream[T_co]]):
 
     def __len__(self) -> int:
         return len(self._streams)
+
+
+def _is_of_aiostream(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "aiostream"
 
 
 def _bound(flow: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[Any], Any]:

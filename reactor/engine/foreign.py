@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio.lowlevel
 
-from reactor.core import ReactorError
+from reactor.core import ArgumentError, ReactorError
 from reactor.engine.elements import Chunk, End
 from reactor.engine.stage import Stage, noted
 from reactor.operators import Foreign
@@ -31,14 +31,20 @@ class ForeignStage(Stage):
         self.op = op
         self._end: End | None = None
 
+    async def open(self) -> None:
+        token: object = anyio.lowlevel.current_token()
+        native = type(getattr(token, "native_token", token)).__module__
+        loop = "trio" if native.partition(".")[0] == "trio" else "asyncio"
+        if loop not in self.op.loops:
+            raise ArgumentError(
+                f"through(): {self.op.name} runs on {' and '.join(self.op.loops)}, not on {loop}"
+            )
+
     async def work(self) -> None:
         (channel,) = self.inputs
         try:
             async with aclosing(self._events()) as events:
-                result = self.op.pipe(events)
-                opened = getattr(result, "stream", None)
-                # aiostream's streams are opened by a context manager; others are iterated as they are.
-                async with opened() if callable(opened) else nullcontext(result) as iterable:
+                async with _opened(self.op.pipe(events)) as iterable:
                     async for value in iterable:
                         self.events_in -= 1  # emit counts what goes into the chain; events in are those read
                         if not await self.emit(Chunk((value,))):
@@ -69,3 +75,11 @@ class ForeignStage(Stage):
             elif type(item) is End:
                 self._end = item
                 return
+
+
+def _opened(result: Any) -> AbstractAsyncContextManager[Any]:
+    """aiostream's streams are opened by a context manager; async generators are closed; others just are."""
+    stream = getattr(result, "stream", None)
+    if callable(stream):
+        return cast("AbstractAsyncContextManager[Any]", stream())
+    return aclosing(result) if hasattr(result, "aclose") else nullcontext(result)

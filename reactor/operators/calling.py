@@ -48,6 +48,8 @@ class Foreign(Operator):
     """A pipe operator of another library that turns an async iterable into another one."""
 
     pipe: Callable[[Any], Any]
+    name: str
+    loops: tuple[str, ...] = ("asyncio", "trio")
     verb = "through"
 
     @property
@@ -55,4 +57,4 @@ class Foreign(Operator):
         return "holding"
 
     def describe(self) -> str:
-        return f"through({getattr(self.pipe, '__module__', '')})"
+        return f"through({self.name})"

@@ -250,7 +250,7 @@ class _Interpreter:
         return flow
 
     def read(self, node: Node, op: Origin) -> Iterator[Any]:
-        given: Any = getattr(op.given, "_iterator", op.given)
+        given: Any = getattr(op.given, "iterator", op.given)
         if id(given) in self.stands_in:
             given = self.stands_in[id(given)]
         elif op.kind == "callable":
