@@ -36,7 +36,6 @@ class Inlet(Feed[T]):
         self._sent = 0
         self._error: BaseException | None = None
         self._over = False
-        self._senders: deque[anyio.Event] = deque()
         self._awaited: deque[tuple[int, anyio.Event]] = deque()
         self._committed = 0
         self._token: object = None
@@ -146,11 +145,6 @@ class Inlet(Feed[T]):
             closed.__cause__ = self._error
         return closed
 
-    def _wake(self, n: int) -> None:
-        while n > 0 and self._senders:
-            self._senders.popleft().set()
-            n -= 1
-
     # The pipeline's side ------------------------------------------------------------------------------------
 
     def attach(self, reader: object) -> None:
@@ -159,12 +153,6 @@ class Inlet(Feed[T]):
         super().attach(reader)  # type: ignore[arg-type]
         self._token = anyio.lowlevel.current_token()
         self._thread = threading.get_ident()
-
-    def take(self, limit: int) -> list[T]:
-        events = super().take(limit)
-        if self._senders:
-            self._wake(len(events))
-        return events
 
     @property
     def awaited(self) -> bool:

@@ -80,7 +80,9 @@ class Parker:
         """Wake the sleeper, if there is one."""
         event = self.event
         if event is not None:
-            self._awake()
+            self.event = None
+            if self._counted:
+                self._awake()
             event.set()
 
     def _awake(self) -> None:

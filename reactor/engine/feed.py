@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Generic, TypeVar
+
+import anyio
 
 from reactor.engine.channel import Parker
 
@@ -23,6 +26,8 @@ class Feed(Generic[T]):
         self._quick = 0
         """Fewer events than this: one more can be added without a second look."""
         self._taken = 0
+        self._senders: deque[anyio.Event] = deque()
+        """Where tasks wait that have an event and no room for it."""
         self._reader: Parker | None = None
         self._ended = False
 
@@ -41,7 +46,14 @@ class Feed(Generic[T]):
             self._events = events[limit:]
             events = events[:limit]
         self._taken += len(events)
+        if self._senders:
+            self._wake(len(events))
         return events
+
+    def _wake(self, n: int) -> None:
+        while n > 0 and self._senders:
+            self._senders.popleft().set()
+            n -= 1
 
     def parked(self) -> None:
         """The reader is about to sleep: the next event has to wake it."""

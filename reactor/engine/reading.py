@@ -321,6 +321,7 @@ class FeedStage(SourceStage):
         assert isinstance(feed, Feed)
         self.source: Feed[Any] = feed
         self._feed = feed
+        self._plain = not plan.given and (bool(plan.chain) or not plan.wanted[0])
         self._attached = False
 
     async def open(self) -> None:
@@ -340,13 +341,17 @@ class FeedStage(SourceStage):
                 if feed.awaited:
                     self.run.coordinator.ask(urgent=True)
                 feed.parked()
-                await self.wait()
-                self.unpark()
+                await self.parker.park()
+                self._parked = False
                 fresh = True
                 continue
             if not fresh:
                 await self.breathe()
-            going = await self.emit(self.chunk(values))
+            since = self.waits_since
+            going = await self.emit(Chunk(values) if self._plain else self.chunk(values))
+            if since:  # emit has read the clock already: one event through an idle pipeline is fast
+                self.waits_since = 0.0
+                self.waited += self.began - since
             self.position = feed.position()
             if self._wanted is not None:
                 self.send_wanted()

@@ -68,6 +68,8 @@ class Stage:
         self.events_in = 0
         self.events_out = 0
         self.busy = 0.0
+        self.began = 0.0
+        """When the present chunk began, by the clock of perf_counter."""
         self.waited = 0.0
         self.waits_since = 0.0
         self._breathed = 0.0
@@ -152,11 +154,12 @@ class Stage:
             if len(chunk.columns) != len(self.plan.wanted[0]):
                 chunk = Chunk(chunk.values)
             self._adapt(n, 0.0)
+            self.began = perf_counter()
             await self._put(0, chunk)
         else:
             if self._buries:
                 self.now = time.time_ns() // 1000
-            began = perf_counter()
+            began = self.began = perf_counter()
             abort: Abort | None = None
             out: tuple[Any, ...] = ()
             try:
