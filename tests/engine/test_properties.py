@@ -2,15 +2,20 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from reactor import Record
 from reactor.engine.stage import short
 from reactor.testing import Outcome
-from tests.engine.graphs import LINEAR, TIME, Choice, Plan, World, count, examples, plans, sizes
+from tests.engine.graphs import LINEAR, PATIENCE, TIME, Choice, Op, Plan, examples, number, plans, sizes
+from tests.engine.worlds import World, count
 
 pytestmark = [pytest.mark.anyio, TIME]
 
@@ -113,6 +118,45 @@ async def test_nothing_is_lost_and_nothing_comes_twice(plan: Plan) -> None:
     given = Counter(event for source in plan.sources for event in source.events)
     assert arrived + buried <= given
     assert (arrived + buried).total() + skipped_in(world).total() == given.total()
+    for letter in world.letters:
+        assert letter.event in list(origins(letter.origin)), "a letter knows what its event came from"
+
+
+def origins(origin: Any) -> Iterator[Any]:
+    """The events that a dead letter's origin consists of."""
+    if isinstance(origin, tuple):  # of a batch
+        for one in origin:
+            yield from origins(one)
+    else:
+        yield origin.value if isinstance(origin, Record) else origin
+
+
+@examples(0.5)
+@given(plan=plans(replace(LINEAR, policies=("skip", "fallback"))), most=st.integers(0, 10))
+async def test_a_stream_gives_the_same_in_place(plan: Plan, most: int) -> None:
+    plan = replace(plan, sinks=(Op("function"),))
+    outcome = World(plan).outcome()
+    plan = replace(plan, sources=tuple(replace(source, kind="async") for source in plan.sources))
+    world = World(plan)
+    stream = world.stream()
+    (end,) = outcome.ends
+    with anyio.fail_after(PATIENCE):
+        assert end.matches(await stream.collect())
+        assert await stream.count() == len(end.events)
+        assert await stream.fold(lambda n, event: n + number(event), 0) == sum(map(number, end.events))
+        if len(end.lanes) < 2:
+            assert await stream.first(None) == (end.events[0] if end.events else None)
+            assert await stream.last(None) == (end.events[-1] if end.events else None)
+        async with stream.open(capacity=plan.capacity) as events:
+            seen: list[Any] = []
+            while len(seen) < most:
+                try:
+                    seen.append(await anext(events))
+                except StopAsyncIteration:
+                    assert end.matches(seen)
+                    break
+        assert end.begins(seen)
+    world.check_closed()
 
 
 def told(error: BaseException) -> list[BaseException]:

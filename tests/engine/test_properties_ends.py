@@ -17,14 +17,13 @@ from tests.engine.graphs import (
     Op,
     Plan,
     Step,
-    World,
-    count,
     examples,
     givens,
     operators,
     plans,
     sizes,
 )
+from tests.engine.worlds import World, count
 
 pytestmark = [pytest.mark.anyio, TIME]
 
@@ -40,6 +39,15 @@ HOLDING = Choice(
 
 PROMPT = replace(HOLDING, verbs=("tap", "filter", "buffer", "rate_limit"))
 """The same without batches, which a drain drops to have them read again."""
+
+
+TAKING = replace(
+    HOLDING, verbs=(*HOLDING.verbs, "take", "take_while"), kinds=(*HOLDING.kinds, "share", "share")
+)
+"""The same with takes, which want no more at some point while other branches go on."""
+
+FLUSHED = replace(HOLDING, sources=("range", "iterator", "generator", "async", "inlet"), most_sources=3)
+"""Sources that can't be read again: what a drain finds on its way is flushed."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,16 @@ def missed(plan: Plan, worlds: list[World], committed: dict[str, int]) -> list[s
     expected = World(plan).outcome()
     faults = []
     for n, arrived in enumerate(expected.ends):
+        if plan.cut[n]:
+            continue  # a take has had enough there
         safe = {event for world in worlds for event in world.seen[n].safe}
         faults += [f"{event} at end {n}" for event in arrived.events if event not in safe]
     buried = {letter.event for world in worlds for letter in world.letters}
-    faults += [f"{letter.event} in letters" for letter in expected.letters if letter.event not in buried]
+    faults += [
+        f"{letter.event} in letters"
+        for letter in expected.letters
+        if letter.certain and letter.event not in buried
+    ]
     return [
         fault
         for fault in faults
@@ -154,6 +168,18 @@ async def test_every_event_reaches_the_sinks_through_crashes_drains_and_cancella
 
 
 @examples()
+@given(plan=plans(TAKING), stop=stops)
+async def test_a_take_on_one_branch_loses_nothing_on_another(plan: Plan, stop: Stop) -> None:
+    worlds = [World(plan, interval=0.00001)]
+    await stopped(worlds[-1], stop)
+    assert missed(plan, worlds, committed_in(worlds[-1])) == []
+    worlds.append(restarted(plan, worlds[-1]))
+    await worlds[-1].execute()
+    assert worlds[-1].error is None
+    assert missed(plan, worlds, committed_in(worlds[-1])) == []
+
+
+@examples()
 @given(plan=plans(PROMPT), ends=st.lists(st.integers(0, 80), min_size=1, max_size=3))
 async def test_with_drains_alone_every_event_reaches_the_sinks_exactly_once(
     plan: Plan, ends: list[int]
@@ -170,6 +196,21 @@ async def test_with_drains_alone_every_event_reaches_the_sinks_exactly_once(
         assert count([event for world in worlds for event in world.seen[n].safe]) == count(arrived.events)
     letters = [letter.event for world in worlds for letter in world.letters]
     assert count(letters) == count([letter.event for letter in expected.letters])
+
+
+@examples()
+@given(plan=plans(FLUSHED), after=st.integers(0, 80))
+async def test_a_drain_brings_everything_that_was_read_to_the_sinks(plan: Plan, after: int) -> None:
+    world = World(plan)
+    await world.execute(Stop("drain", after))
+    assert world.error is None
+    assert world.run is not None
+    assert world.run.metrics().in_flight == 0
+    # It has to come to the same as where there was nothing else to read.
+    given = tuple(replace(source, count=n) for source, n in zip(plan.sources, world.read(), strict=True))
+    for seen, arrived in zip(world.seen, World(replace(plan, sources=given)).outcome().ends, strict=True):
+        assert count(seen.safe) == count(arrived.events)
+    world.check_closed()
 
 
 @st.composite
