@@ -7,7 +7,7 @@ from benchmarks.harness import Workload
 from .functions import risky
 from .fused import source
 
-WORK = Workload("failing", "10 % of the events fail and go to dead letters", events=100_000)
+WORK = Workload("failing", "10 % of the events fail and go to dead letters", events=500_000)
 
 FAILED: Any = object()
 

@@ -38,6 +38,8 @@ class Loop:
     source: str
     states: dict[str, Any]
     env: dict[str, Any]
+    operators: dict[int, int]
+    """Which operator each line belongs to."""
     holders: tuple[str, ...]
 
     def start(self, handlers: Sequence[Handler]) -> tuple[Running, dict[str, Any]]:
@@ -51,6 +53,13 @@ class Loop:
         env |= {f"fail{op}": handler for op, handler in enumerate(handlers)}
         states = dict(self.states)
         exec(compile(self.source, filename, "exec"), env)
+        # Where in the code an exception was raised says which operator it was; finding the line would cost more.
+        env["AT"] = {
+            offset: self.operators[line]
+            for start, stop, line in env["loop"].__code__.co_lines()
+            if line in self.operators
+            for offset in range(start, stop, 2)
+        }
         running: Running = env["loop"](states)
         return running, states
 
@@ -192,11 +201,11 @@ def fuse(
         add("        except Abort as abort:", f"            abort.out = (True{lists},)", "            raise")
     add(*(f"    {line}" for line in saves))
     add(f"    return (True{lists},)")
-    body.env["LINES"] = source.operators
     return Loop(
         source="\n".join(source.text) + "\n",
         states={**body.states},
         env=body.env,
+        operators=source.operators,
         holders=tuple(name for name in body.states if name.startswith("held") and not name.endswith("_o")),
     )
 

@@ -100,7 +100,7 @@ class Body:
         self.depth += 1
         found, self.risks = self.risks, risks
         if len(found) > 1:
-            self.add("at = LINES[error.__traceback__.tb_lineno]")
+            self.add("at = AT[error.__traceback__.tb_lasti]")
         for number, (op, (value, origin)) in enumerate(reversed(found.items())):
             call = f"fail{op}({value}, {origin}, error)"
             if len(found) == 1:
