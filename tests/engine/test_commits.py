@@ -383,7 +383,7 @@ async def test_one_of_two_merged_sources_that_ends_does_not_stop_the_commits_of_
 
 async def test_zip_commits_the_pairs_that_went_on() -> None:
     left, right, probe = Log(range(10), name="left"), Log(range(4), name="right"), Probe[Any]()
-    await Pipeline("p", Stream(left).zip(Stream(right)).to(probe)).run()
+    await Pipeline("p", Stream(left).zip(Stream(right), volatile=True).to(probe)).run()
     assert len(probe.stored) == 4
     assert right.committed == 4
     assert left.committed <= 4
@@ -392,7 +392,7 @@ async def test_zip_commits_the_pairs_that_went_on() -> None:
 async def test_zip_commits_while_it_runs() -> None:
     left, right = Log(range(4), name="left", follow=True), Log(range(4), name="right", follow=True)
     with anyio.fail_after(PATIENCE):
-        async with Pipeline("p", Stream(left).zip(Stream(right)).discard()).start():
+        async with Pipeline("p", Stream(left).zip(Stream(right), volatile=True).discard()).start():
             await left.until_committed(4)
             await right.until_committed(4)
 
