@@ -15,7 +15,19 @@ from collections.abc import (
     Sequence,
 )
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    cast,
+    overload,
+)
 
 from reactor.arguments import (
     MISSING,
@@ -86,6 +98,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 K = TypeVar("K")
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 T_co = TypeVar("T_co", covariant=True)
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
@@ -238,6 +251,34 @@ class Stream(Generic[T_co]):
         Completes when: its input has and every result is out.
         """
         return self._apply("map", fn, Map, "result", how)
+
+    @overload
+    def starmap(
+        self: Stream[tuple[*Ts]],
+        fn: Callable[[Unpack[Ts]], Awaitable[U]],
+        *,
+        concurrency: int | None = ...,
+        ordered: bool = ...,
+        key: Callable[[tuple[*Ts]], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
+    @overload
+    def starmap(
+        self: Stream[tuple[*Ts]],
+        fn: Callable[[Unpack[Ts]], U],
+        *,
+        ordered: bool = ...,
+        threads: int | None = ...,
+        processes: int | None = ...,
+        key: Callable[[tuple[*Ts]], object] | None = ...,
+        timeout: Duration | None = ...,
+        retry: Retry | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
 
     def starmap(self, fn: Callable[..., Any], **how: Any) -> Stream[Any]:
         """Emit ``fn(*event)`` for each event; takes what ``map`` takes.
@@ -617,22 +658,33 @@ class Stream(Generic[T_co]):
         return self._then(Concat(), name, *_streams("concat", others))
 
     @overload
-    def zip(self, a: Stream[A], /, *, name: str | None = ...) -> Stream[tuple[T_co, A]]: ...
-    @overload
-    def zip(self, a: Stream[A], b: Stream[B], /, *, name: str | None = ...) -> Stream[tuple[T_co, A, B]]: ...
+    def zip(
+        self, a: Stream[A], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A]]: ...
     @overload
     def zip(
-        self, a: Stream[A], b: Stream[B], c: Stream[C], /, *, name: str | None = ...
+        self, a: Stream[A], b: Stream[B], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A, B]]: ...
+    @overload
+    def zip(
+        self,
+        a: Stream[A],
+        b: Stream[B],
+        c: Stream[C],
+        /,
+        *,
+        volatile: bool = ...,
+        name: str | None = ...,
     ) -> Stream[tuple[T_co, A, B, C]]: ...
 
-    def zip(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
+    def zip(self, *others: Stream[Any], volatile: bool = False, name: str | None = None) -> Stream[Any]:
         """Emit tuples of one event of each stream: the first of all, then the second of all, ...
 
         Emits when: every input has an event.
         Backpressures when: the next operator does, or the other inputs are behind.
         Completes when: one of the inputs has and its events are used up.
         """
-        return self._then(Zip(), name, *_streams("zip", others))
+        return self._then(Zip(volatile), name, *_streams("zip", others))
 
     # One stream becomes several -----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -18,8 +18,6 @@ T_co = TypeVar("T_co", covariant=True)
 class LogSource(Source[T_co]):
     """The records of one topic, in order. A read takes what is there, and waits only for the first one."""
 
-    replay: ClassVar[bool] = True
-
     def __init__(
         self,
         log: Log,
@@ -31,6 +29,9 @@ class LogSource(Source[T_co]):
         poll: float,
     ) -> None:
         self.name = log.topic
+        self.replay = (
+            group is not None
+        )  # without a group nothing is saved: the next run begins at start again
         self.identity = None if group is None else f"{log.identity}#{group}"
         self.skipped = 0
         """How many records were of a known type that nobody asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reactor.core.record import Record
 
@@ -19,7 +19,7 @@ class Source(Generic[T_co]):
     overlap a ``read`` that waits.
     """
 
-    replay: ClassVar[bool] = False
+    replay: bool = False
     """True for a source with positions: what wasn't committed is read again by the next run."""
 
     name: str = ""

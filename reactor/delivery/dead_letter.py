@@ -18,8 +18,9 @@ class DeadLetter(msgspec.Struct, gc=False):
     """An event that was given up on, as it is handed to the pipeline's ``dead_letters=``.
 
     ``event`` is what the operator was given, ``origin`` the record (or plain value) that the source
-    read, ``time`` integer microseconds since the epoch. The texts are made when they are asked for:
-    a stream in which many events fail doesn't pay for tracebacks that nobody reads.
+    read, ``time`` integer microseconds since the epoch. ``index`` numbers the dead letters of one record at one
+    operator from 0; where the origin is no record, those of the operator from 1. The texts are made when
+    they are asked for: a stream in which many events fail doesn't pay for tracebacks that nobody reads.
     """
 
     # Not tracked by the garbage collector: many are kept, and it would look at all of them again and again.
@@ -42,14 +43,12 @@ class DeadLetter(msgspec.Struct, gc=False):
     @property
     def id(self) -> str:
         """Stable where the origin has a position: storing the same dead letter again changes nothing."""
-        origin = self.origin
-        if isinstance(origin, Record) and origin.position is not None:
-            where = f"{origin.topic}@{origin.position}"
-            if origin.raw is not None:  # tells apart the versions of a file that was read twice
-                where += f"#{zlib.crc32(origin.raw):08x}"
-        else:
-            where = f"{self.time}#{self.index}"
-        return str(uuid.uuid5(_NAMESPACE, f"{self.pipeline}/{self.operator}/{where}"))
+        where = _where(self.origin)
+        if where is None:
+            where = str(self.time)
+        else:  # several events of one record may fail: what failed belongs to it
+            where += f"/{zlib.crc32(msgspec.json.encode(_jsonable(self.event))):08x}"
+        return str(uuid.uuid5(_NAMESPACE, f"{self.pipeline}/{self.operator}/{where}/{self.index}"))
 
     def stored(self) -> StoredLetter:
         """The form that goes to a topic: only texts, numbers, bytes and JSON values."""
@@ -90,9 +89,26 @@ class StoredLetter(msgspec.Struct, frozen=True):
     raw: bytes | None = None
 
 
+def _where(origin: Any) -> str | None:
+    """Where the event came from, where that is a place: a record with a position, or several."""
+    if isinstance(origin, tuple):
+        places = [_where(one) for one in origin]
+        return None if None in places or not places else "+".join(map(str, places))
+    if not isinstance(origin, Record) or origin.position is None:
+        return None
+    where = f"{origin.topic}@{origin.position}"
+    if origin.raw is not None:  # tells apart the versions of a file that was read twice
+        where += f"#{zlib.crc32(origin.raw):08x}"
+    return where
+
+
 def _jsonable(event: Any) -> Any:
     value = event.value if isinstance(event, Record) else event
     try:
         return msgspec.json.decode(msgspec.json.encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    try:
         return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"

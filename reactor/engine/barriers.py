@@ -22,6 +22,9 @@ class Reached(Protocol):
 SPACING = 0.05
 """Seconds between two barriers at least, where a source has fallen idle."""
 
+MOMENT = 0.004
+"""A source that has waited for so many seconds is idle."""
+
 
 class Coordinator:
     """Sends barriers from the sources, one in flight, and commits positions when all ends have seen it."""
@@ -70,13 +73,22 @@ class Coordinator:
             await self.commit()
 
     async def _pause(self) -> None:
+        """Wait for the interval to pass, or less where somebody waits or a source has nothing to give."""
         began = anyio.current_time()
         with anyio.move_on_after(self.interval):
-            await self._asked.wait()
-        rest = began + min(SPACING, self.interval) - anyio.current_time()
-        if rest > 0 and not self._urgent.is_set():
-            with anyio.move_on_after(rest):
-                await self._urgent.wait()
+            while not self._urgent.is_set():
+                await self._asked.wait()
+                self._asked = anyio.Event()
+                # A source asks before each read. Only one that is still at it a moment later is idle.
+                rest = max(began + SPACING - anyio.current_time(), MOMENT)
+                with anyio.move_on_after(rest):
+                    await self._urgent.wait()
+                if any(self._rests(number) for number in self.sources):
+                    return
+
+    def _rests(self, number: int) -> bool:
+        stage = self.sources[number]
+        return stage.position != self._committed.get(number) and (stage.over or stage.rests(MOMENT / 2))
 
     def _moved(self) -> bool:
         return any(

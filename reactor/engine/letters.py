@@ -20,7 +20,9 @@ class Letterbox:
         """A sync function takes each letter at once, inside the loop that failed."""
         self._target = target
         self._lock = anyio.Lock()
-        if target is not None and not isinstance(target, Sink) and not inspect.iscoroutinefunction(target):
+        call = type(target).__call__ if callable(target) else None
+        awaited = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
+        if target is not None and not isinstance(target, Sink) and not awaited:
             self.now = target
 
     @property

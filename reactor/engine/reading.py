@@ -105,6 +105,10 @@ class SourceStage(Stage):
         if self._wanted is not None:
             self.send_wanted()
 
+    def rests(self, seconds: float) -> bool:
+        """True when it has waited for something to read for so long."""
+        return self._parked and perf_counter() - self.waits_since >= seconds
+
     def unpark(self) -> None:
         """Something is there to read."""
         self._parked = False

@@ -10,11 +10,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
-from reactor.core import Record
+from reactor.core import ArgumentError, Record
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.channel import Channel, Outlet, Parker
 from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
@@ -398,19 +399,24 @@ class Stage:
         pipeline, number = self.run.graph.name, 0
         take, keep = self.run.letterbox.now, self.letters.append
         self._buried.append((f"{label}: dead letters", lambda: number))
+        within = _Within()
 
         def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
             nonlocal number
             number += 1
+            at = within(origin) if type(origin) in (Record, tuple) else number
             now = self.now if in_loop else time.time_ns() // 1000
-            letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, number)
+            letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, at)
             if take is None:
                 keep(letter)
                 return SKIP
             try:
-                take(letter)
+                result = take(letter)
             except Exception as second:
                 raise Abort(index, value, second) from None
+            if result is not None and type(result) is CoroutineType:
+                result.close()
+                raise Abort(index, value, ArgumentError(_NOT_AWAITED))
             return SKIP
 
         return to_letters
@@ -471,6 +477,27 @@ class Stage:
     def result(self) -> Any:
         """What an end that gathers or folds has come to."""
         return self.states.get(f"result{len(self.nodes) - 1}")
+
+
+class _Within:
+    """Numbers the dead letters that come from one record: most have one, a flat_map may make several of it."""
+
+    _KEPT = 1024
+
+    def __init__(self) -> None:
+        self._counts: dict[int, tuple[Any, int]] = {}
+
+    def __call__(self, origin: Any) -> int:
+        _, number = self._counts.pop(id(origin), (None, -1))
+        self._counts[id(origin)] = (origin, number + 1)
+        if len(self._counts) > self._KEPT:
+            del self._counts[next(iter(self._counts))]
+        return number + 1
+
+
+_NOT_AWAITED = (
+    "dead_letters=: the function returned an awaitable; pass an async function, so that it is awaited"
+)
 
 
 class ChannelStage(Stage):

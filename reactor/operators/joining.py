@@ -25,13 +25,21 @@ class Concat(Operator):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Zip(Operator):
-    """Tuples of one event of each input; ends with the first input that ends."""
+    """Tuples of one event of each input; ends with the first input that ends.
 
+    How far one input is ahead of the others is something to remember: positions alone would pair anew.
+    """
+
+    is_volatile: bool = False
     verb = "zip"
 
     @property
     def memory(self) -> Memory:
-        return "holding"
+        return "remembering"
+
+    @property
+    def volatile(self) -> bool:
+        return self.is_volatile
 
 
 Policy = Literal["block", "drop_oldest", "drop_newest", "error"]
