@@ -135,6 +135,7 @@ async with numbers.buffer(2).open() as events:
     ),
 ]
 
+
 def signature(operator: Callable[..., Any]) -> str:
     """The call as a user writes it, without types."""
     empty = inspect.Parameter.empty
