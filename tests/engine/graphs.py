@@ -196,7 +196,7 @@ class Choice:
     kinds: tuple[str, ...] = ("op", "op", "op", "op", "share", "split", "route", "merge", "concat", "zip")
     sources: tuple[str, ...] = SOURCES
     most_sources: int = 3
-    steps: int = 8
+    steps: tuple[int, int] = (0, 8)
     events: int = 30
     pools: bool = True
     unordered: bool = True
@@ -206,6 +206,8 @@ class Choice:
     join_parts: bool = True
     """Also concat and zip what comes from one source in parts, which holds back all of that source's events."""
     sinks: tuple[str, ...] = ("function", "async", "object", "discard")
+    slow: bool = False
+    """Sources give their events a few at a time, with time for a barrier between."""
 
 
 LINEAR = Choice(kinds=("op",), most_sources=1)
@@ -218,6 +220,11 @@ def givens(draw: st.DrawFn, choice: Choice, place: int) -> Given:
     given = Given(
         kind, place * 1000, count, draw(waits), draw(st.lists(small, min_size=1, max_size=3).map(tuple))
     )
+    if choice.slow:
+        given = replace(given, count=draw(st.sampled_from(range(10, choice.events))))
+        given = replace(
+            given, waits=draw(st.lists(st.sampled_from([1, 5, 10]), min_size=1, max_size=3).map(tuple))
+        )
     if choice.broken_sources and kind in ("generator", "async", "source") and draw(st.booleans()):
         given = replace(given, breaks=draw(st.integers(0, count)))
     return given
@@ -250,7 +257,7 @@ def plans(draw: st.DrawFn, choice: Choice = Choice()) -> Plan:
     streams = [_Open(frozenset({n})) for n in range(len(sources))]
     forked: set[int] = set()
     steps: list[Step] = []
-    for _ in range(draw(st.integers(0, choice.steps))):
+    for _ in range(draw(st.sampled_from(range(choice.steps[0], choice.steps[1] + 1)))):
         kind = draw(st.sampled_from(choice.kinds))
         at = draw(st.integers(0, len(streams) - 1))
         one = streams[at]
