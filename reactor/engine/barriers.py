@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from reactor.engine.elements import Barrier
+from reactor.engine.limits import Held, Limits
 
 if TYPE_CHECKING:
     from reactor.engine.reading import SourceStage
@@ -34,7 +34,7 @@ class Coordinator:
         self.sources: dict[int, SourceStage] = {}
         self.ends: dict[Reached, int] = {}
         """Each end and the last barrier that has reached it."""
-        self._completed: dict[Reached, Mapping[int, int | None]] = {}
+        self._completed: dict[Reached, Limits] = {}
         self._number = 0
         self._sending: list[int] = []
         self._positions: dict[int, dict[int, int]] = {0: {}}
@@ -121,7 +121,7 @@ class Coordinator:
         self.ends[end] = max(self.ends[end], number)
         self._passed.set()
 
-    def complete(self, end: Reached, limits: Mapping[int, int | None]) -> None:
+    def complete(self, end: Reached, limits: Limits) -> None:
         """This end will get no more events."""
         self._completed[end] = limits
         self._passed.set()
@@ -137,13 +137,14 @@ class Coordinator:
         for end in ends:
             limits = self._completed.get(end)
             limit = limits.get(source, "all") if limits is not None else None
+            seen = self._positions.get(self.ends[end], {}).get(source, -1)
             if limit == "all":
                 if stage.position is not None:
                     upto.append(stage.position)
             elif isinstance(limit, int):
                 cuts.append(limit)
             else:
-                upto.append(self._positions.get(self.ends[end], {}).get(source, -1))
+                upto.append(max(seen, limit.position) if isinstance(limit, Held) else seen)
         if upto:
             return min(upto) if min(upto) >= 0 else None
         return max(cuts) if cuts else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from reactor.engine.limits import Limits
 
 
 class Chunk:
@@ -59,12 +61,11 @@ class End:
     """Nothing follows.
 
     ``flush``: what is held is emitted; otherwise (a drain over a source that can replay) it is dropped, to be
-    read again. ``limits`` names the sources, by number, of which not all that they gave has been handled: the
-    position up to which it has, or None where only the barriers that have passed say so.
+    read again. ``limits`` names the sources of which not all that they gave has been handled.
     """
 
     flush: bool = True
-    limits: Mapping[int, int | None] | None = None
+    limits: Limits | None = None
 
 
 Mark = Watermark | Barrier | End

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import anyio
@@ -14,6 +14,7 @@ from reactor.engine.barriers import Coordinator, Reached
 from reactor.engine.channel import Census, Channel, Outlet
 from reactor.engine.kinds import stage_for
 from reactor.engine.letters import Letterbox
+from reactor.engine.limits import Limits
 from reactor.engine.metrics import Metrics
 from reactor.engine.plan import plan
 from reactor.engine.reading import FeedStage, RecordStage, SourceStage
@@ -271,7 +272,7 @@ class Execution:
         """The barrier has reached this end."""
         self.coordinator.acknowledge(end, number)
 
-    def complete(self, end: Reached, limits: Mapping[int, int | None]) -> None:
+    def complete(self, end: Reached, limits: Limits) -> None:
         """This end gets nothing more."""
         self.coordinator.complete(end, limits)
 

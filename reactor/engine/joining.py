@@ -11,8 +11,9 @@ import anyio.lowlevel
 
 from reactor.engine.channel import Channel
 from reactor.engine.elements import Barrier, Chunk, End, Watermark
+from reactor.engine.limits import Limit, combined
 from reactor.engine.reading import SourceStage
-from reactor.engine.stage import Stage, combined
+from reactor.engine.stage import Stage
 
 
 class JoiningStage(Stage):
@@ -227,7 +228,7 @@ class ZipStage(JoiningStage):
 
     async def _finish_early(self) -> None:
         """One input has ended: what the others still have is not handled."""
-        limits: dict[int, int | None] = {}
+        limits: dict[int, Limit] = {}
         flush = False
         for channel, stage, held in zip(self.inputs, self.run.before(self), self._held, strict=True):
             end = self._ends.get(channel)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from reactor.engine.channel import Policy
 from reactor.engine.fuse import Loop, fuse
 from reactor.graph import ChannelView, Column, Description, Graph, Node, StageView
-from reactor.operators import Buffer, Fused, Origin, Split, Take, TakeWhile
+from reactor.operators import Batch, Buffer, Fused, Origin, Split, Take, TakeWhile, TimedBatch
 
 Wanted = tuple[Column, ...]
+
+_ENDING = (Take, TakeWhile, Batch, TimedBatch)
 
 
 @dataclass(slots=True, eq=False)
@@ -139,9 +141,9 @@ def _stages(graph: Graph) -> list[StagePlan]:
 
 
 def _cut(graph: Graph, numbered: frozenset[Node]) -> frozenset[Node]:
-    """The sources with positions of which something downstream may have enough, in the middle of a chunk."""
-    takes = [node for node in graph.nodes() if isinstance(node.op, Take | TakeWhile)]
-    return frozenset(source for take in takes for source in graph.ancestors(take) & numbered)
+    """The sources with positions whose events may end in the middle: something has enough, or drops some."""
+    ending = [node for node in graph.nodes() if isinstance(node.op, _ENDING)]
+    return frozenset(source for node in ending for source in graph.ancestors(node) & numbered)
 
 
 def _needs(graph: Graph, cut: frozenset[Node]) -> dict[Node, frozenset[Column]]:
@@ -150,8 +152,8 @@ def _needs(graph: Graph, cut: frozenset[Node]) -> dict[Node, frozenset[Column]]:
     needs: dict[Node, frozenset[Column]] = {}
     for node in reversed(graph.nodes()):
         found = frozenset(node.op.needs)
-        if isinstance(node.op, Take | TakeWhile) and graph.ancestors(node) & cut:
-            found |= {"origin"}  # how far its sources have been consumed when it has had enough
+        if isinstance(node.op, _ENDING) and graph.ancestors(node) & cut:
+            found |= {"origin"}  # how far its sources have been handled when it ends
         for port in range(node.op.outputs):
             for reader, _ in consumers.get((node, port), ()):
                 found |= needs[reader]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import reprlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, S
 from reactor.engine.channel import Channel, Outlet, Parker
 from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
 from reactor.engine.fuse import PAUSE_AFTER, Handler, Loop, Running
+from reactor.engine.limits import cut, held
 from reactor.engine.metrics import StageMetrics
 from reactor.operators import SKIP, Abort
 
@@ -296,7 +297,7 @@ class Stage:
         """Nothing follows: emit what is held (or drop it, to be read again), and tell the next stages."""
         limits = dict(end.limits or {})
         if self.cut is not None or self.finished:
-            limits = self._cut_limits(limits)
+            limits |= cut(self.cut, self.sources, self.run.source_name)
         running, self._running = self._running, None
         if running is not None:
             if self.finished:
@@ -305,9 +306,11 @@ class Stage:
                 await self._flush(running)
             else:
                 running.close()
-                if any(self.states[holder] for holder in (self._loop.holders if self._loop else ())):
+                holders = self._loop.holders if self._loop else ()
+                if any(self.states[holder] for holder in holders):
                     self._pending.clear()
-                    limits |= dict.fromkeys(self.sources, None)
+                    origins = [self.states.get(f"{holder}_o", []) for holder in holders]
+                    limits |= held(origins, self.sources, self.run.source_name)
         if self.letters:
             await self.write_letters()
         while self._pending:
@@ -343,17 +346,6 @@ class Stage:
         if abort is not None:
             await self._put_all(abort.out)
             self._raise(abort)
-
-    def _cut_limits(self, limits: dict[int, int | None]) -> dict[int, int | None]:
-        """Up to where the sources count as handled, now that this stage has had enough."""
-        found: dict[int, int | None] = dict.fromkeys(self.sources, None)
-        for record in _records(self.cut):
-            if record.position is None:
-                continue
-            for number in self.sources:
-                if len(self.sources) == 1 or self.run.source_name(number) == record.topic:
-                    found[number] = max(found[number] or 0, record.position + 1)
-        return limits | found
 
     # Failures -----------------------------------------------------------------------------------------------
 
@@ -550,34 +542,4 @@ def short(event: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def _records(origin: Any) -> Iterable[Record[Any]]:
-    if isinstance(origin, Record):
-        yield origin
-    elif isinstance(origin, tuple):
-        for one in origin:
-            yield from _records(one)
-
-
-def combined(
-    limits: Sequence[Mapping[int, int | None] | None], reached: Sequence[frozenset[int]]
-) -> dict[int, int | None]:
-    """Limits of several inputs, as one: a source that any input has handled to its end has no limit.
-
-    ``reached`` names the sources of each input. A None (only barriers count) of one input is kept: what
-    that input dropped was handled nowhere else.
-    """
-    found: dict[int, int | None] = {}
-    for number in frozenset().union(*reached):
-        given = [
-            (limit or {}).get(number, "all")
-            for limit, sources in zip(limits, reached, strict=True)
-            if number in sources
-        ]
-        if None in given:
-            found[number] = None
-        elif "all" not in given:
-            found[number] = max(position for position in given if isinstance(position, int))
-    return found
-
-
-__all__ = ["ChannelStage", "Element", "Stage", "combined", "noted", "short"]
+__all__ = ["ChannelStage", "Element", "Stage", "noted", "short"]

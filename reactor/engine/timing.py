@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
+from reactor.engine.limits import held
 from reactor.engine.stage import Stage
 from reactor.operators import SKIP, Abort, Limit, TimedBatch
 
@@ -288,7 +289,8 @@ class TimedBatchStage(_Clocked):
             if not await self._give():
                 return await self.leave()
         elif self._held:  # a drain: they will be read again
-            end = End(False, dict(end.limits or {}) | dict.fromkeys(self.sources, None))
+            dropped = held(self._held_origins, self.sources, self.run.source_name)
+            end = End(False, dict(end.limits or {}) | dropped)
         await self.end(end)
 
     @property

@@ -96,7 +96,8 @@ async def test_the_origins_of_a_batch_are_those_of_all_its_events() -> None:
 
 
 async def test_the_origins_of_a_zip_are_those_of_both() -> None:
-    stream = Stream(Log([1], name="left")).zip(Stream(Log([2], name="right")))
+    left, right = Stream(Log([1], name="left")), Stream(Log([2], name="right"))
+    stream = left.zip(right, volatile=True)
     (letter,) = await letters_of(stream.map(fails, on_error=DeadLetters()))
     assert [record.topic for record in letter.origin] == ["left", "right"]
 
