@@ -110,8 +110,8 @@ def retrying(verb: str, retry: Any) -> Retry | None:
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """True for a coroutine function, or an object with an async ``__call__``."""
-    inner = fn
-    while hasattr(inner, "func"):  # functools.partial
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
         inner = inner.func
     if inspect.isasyncgenfunction(inner):
         raise ArgumentError(

@@ -16,7 +16,6 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 import anyio.to_thread
 
@@ -105,6 +104,7 @@ class CallStage(Stage):
     # The stage's own task -----------------------------------------------------------------------------------
 
     async def work(self) -> None:
+        end = End()
         try:
             async with anyio.create_task_group() as self._group:
                 if self.op.timeout is not None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 
 from reactor.core import OperatorTimeout, Sink
 from reactor.delivery import Fail

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import anyio
-import anyio.lowlevel
 
 from reactor.core import Cancelled, Deadlock, DrainTimeout
 from reactor.engine.barriers import Coordinator, Reached

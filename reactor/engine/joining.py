@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 from reactor.engine.channel import Channel
 from reactor.engine.elements import Barrier, Chunk, End, Watermark

@@ -12,6 +12,7 @@ from reactor.operators import Batch, Buffer, Fused, Origin, Split, Take, TakeWhi
 
 Wanted = tuple[Column, ...]
 
+_ORIGIN: frozenset[Column] = frozenset({"origin"})
 _ENDING = (Take, TakeWhile, Batch, TimedBatch)
 
 
@@ -151,9 +152,9 @@ def _needs(graph: Graph, cut: frozenset[Node]) -> dict[Node, frozenset[Column]]:
     consumers = graph.consumers()
     needs: dict[Node, frozenset[Column]] = {}
     for node in reversed(graph.nodes()):
-        found = frozenset(node.op.needs)
+        found: frozenset[Column] = node.op.needs
         if isinstance(node.op, _ENDING) and graph.ancestors(node) & cut:
-            found |= {"origin"}  # how far its sources have been handled when it ends
+            found |= _ORIGIN  # how far its sources have been handled when it ends
         for port in range(node.op.outputs):
             for reader, _ in consumers.get((node, port), ()):
                 found |= needs[reader]

@@ -244,12 +244,13 @@ class RecordStage(SourceStage):
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
-        self.source: Source[Any] = self.op.given
+        self._source: Source[Any] = self.op.given
+        self.source = self._source
         self._scope: anyio.CancelScope | None = None
         self._opened = False
 
     async def read(self) -> None:
-        source, origins = self.source, "origin" in self.plan.given
+        source, origins = self._source, "origin" in self.plan.given
         if self.run.letterbox.wanted:
             source.reject = self._reject
         self._opened = True
@@ -282,7 +283,7 @@ class RecordStage(SourceStage):
             if self.position is not None:
                 self.run.coordinator.ask()
             try:
-                return await self.source.read(self.limit)
+                return await self._source.read(self.limit)
             except Abort as abort:  # a dead letter could not be put away
                 raise self.noted(abort.error) from abort.error.__cause__
             except Exception as error:
@@ -311,7 +312,7 @@ class RecordStage(SourceStage):
     async def close(self) -> None:
         if self._opened:
             self._opened = False
-            await self.source.close()
+            await self._source.close()
 
 
 class FeedStage(SourceStage):
@@ -323,7 +324,7 @@ class FeedStage(SourceStage):
         super().__init__(plan, run)
         feed = self.op.given
         assert isinstance(feed, Feed)
-        self.source: Feed[Any] = feed
+        self.source = feed
         self._feed = feed
         self._plain = not plan.given and (bool(plan.chain) or not plan.wanted[0])
         self._attached = False

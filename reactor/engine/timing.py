@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
 from reactor.engine.limits import held

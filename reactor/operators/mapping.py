@@ -69,8 +69,8 @@ class FlatMap(Calls):
         """Write what emits the items of the iterable that ``call`` gives."""
         iterator, ended = body.const(_iterator, "iterator"), body.const(_ENDED, "ENDED")
         given, items, item = body.value, body.fresh("items"), body.fresh()
+        fallen = body.fresh("fallen")
         if body.resumes:
-            fallen = body.fresh("fallen")
             body.add(f"{fallen} = False")
             body.add("try:")
             body.add(f"    {items} = {iterator}({call})")
