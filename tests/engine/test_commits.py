@@ -221,6 +221,18 @@ async def test_a_drain_drops_a_batch_that_is_not_full_and_leaves_it_uncommitted(
     assert read == set(range(10))
 
 
+async def test_of_two_branches_the_one_that_dropped_what_it_held_decides() -> None:
+    log, direct, lists = Log(range(10), follow=True), Probe[int]("direct"), Probe[list[int]]("lists")
+    shared = Stream(log)
+    with anyio.fail_after(PATIENCE):
+        pipeline = Pipeline("p", shared.to(direct), shared.batch(4).to(lists), interval=3600)
+        async with pipeline.start():
+            await direct.until(10)
+            await lists.until(2)
+    assert len(direct.stored) == 10
+    assert log.committed <= 8
+
+
 async def test_a_drain_drops_a_timed_batch_too() -> None:
     log, probe = Log(range(10), follow=True), Probe[list[int]]()
     with anyio.fail_after(PATIENCE):

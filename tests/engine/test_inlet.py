@@ -21,6 +21,7 @@ from reactor import (
     Stream,
     UsedTwice,
 )
+from reactor.engine.channel import Census, Parker
 from tests.engine.scripted import PATIENCE, Gate, Probe, settle
 from tests.operators.table import plus_one
 
@@ -105,6 +106,31 @@ async def test_a_sender_that_is_cancelled_takes_nobodys_room() -> None:
             while not last.done:
                 await anyio.lowlevel.checkpoint()
             assert last.error is None
+
+
+async def test_room_given_to_a_sender_that_is_cancelled_then_goes_to_the_next() -> None:
+    inlet = Inlet[int](1)
+    inlet.attach(Parker(Census()))
+    inlet.send_nowait(0)
+    scope = anyio.CancelScope()
+
+    async def first() -> None:
+        with scope:
+            await inlet.send(1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await settle()
+        second = Task(tasks, inlet.send, 2)
+        await settle()
+        assert inlet.take(1) == [0]  # wakes the first one
+        scope.cancel()
+        await settle()
+        assert inlet.waiting == 1
+        assert inlet.take(1) in ([1], [2])
+        await settle()
+        assert second.done
+        inlet.close()
 
 
 async def gate_is_full(inlet: Inlet[int], gate: Gate) -> None:
