@@ -7,30 +7,27 @@ isn't waits together with its worker, so that in flight and waiting for their tu
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from reactor.core import ArgumentError, OperatorTimeout
+from reactor.engine.calls import Async, asynchronous
 from reactor.engine.channel import Parker
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
+from reactor.engine.failures import noted
 from reactor.engine.processes import Processes
-from reactor.engine.stage import SLICE, Stage, noted
+from reactor.engine.stage import SLICE, Stage
 from reactor.operators import SKIP, Abort, Call
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
     from reactor.engine.plan import StagePlan
-
-Async = Callable[[Any], Awaitable[Any]]
 
 
 class _Task:
@@ -72,7 +69,7 @@ class CallStage(Stage):
         self.label = run.graph.labels()[plan.head]
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._processes = Processes(op.concurrency) if op.where == "process" else None
-        self._call: Async = _asynchronous(op, self._checked, self._refuse, self._processes)
+        self._call: Async = asynchronous(op, self._checked, self._refuse, self._processes)
         self._limit = min(max(op.concurrency, 16), run.graph.chunk)
         self._origins = "origin" in plan.given
         self._out: list[Any] = []
@@ -474,48 +471,3 @@ class CallStage(Stage):
     @property
     def in_flight(self) -> int:
         return super().in_flight + (self._fed - self._turn) + len(self._out)
-
-
-def _asynchronous(
-    op: Call,
-    checked: Callable[[Callable[[Any], Any], Any], Awaitable[Any]],
-    refuse: Callable[[Any], None],
-    processes: Processes | None,
-) -> Async:
-    fn: Callable[[Any], Any] = op.fn
-    if op.star:
-
-        def starred(values: Any) -> Any:
-            return op.fn(*values)
-
-        fn = starred
-        if op.where == "process":
-            fn = functools.partial(_starred, op.fn)
-    if op.where == "inline":
-
-        async def inline(value: Any) -> Any:
-            result = fn(value)
-            if type(result) is CoroutineType:
-                result.close()
-                refuse(value)
-            return result
-
-        return inline
-    if op.where == "thread":
-        limiter = anyio.CapacityLimiter(op.concurrency)
-        abandon = op.timeout is not None
-
-        async def thread(value: Any) -> Any:
-            return await anyio.to_thread.run_sync(fn, value, limiter=limiter, abandon_on_cancel=abandon)
-
-        return thread
-    if op.where == "process":
-        assert processes is not None
-        return functools.partial(processes.call, fn)
-    if inspect.iscoroutinefunction(fn):
-        return fn
-    return lambda value: checked(fn, value)
-
-
-def _starred(fn: Callable[..., Any], values: Any) -> Any:
-    return fn(*values)

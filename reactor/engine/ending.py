@@ -10,7 +10,8 @@ import anyio
 from reactor.core import OperatorTimeout, Sink
 from reactor.delivery import Fail
 from reactor.engine.elements import Barrier, Chunk, End, Watermark
-from reactor.engine.stage import Stage, noted
+from reactor.engine.failures import noted
+from reactor.engine.stage import Stage
 from reactor.operators import Abort, SinkEnd
 
 if TYPE_CHECKING:

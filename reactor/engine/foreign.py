@@ -10,7 +10,8 @@ import anyio.lowlevel
 
 from reactor.core import ArgumentError, ReactorError
 from reactor.engine.elements import Chunk, End
-from reactor.engine.stage import Stage, noted
+from reactor.engine.failures import noted
+from reactor.engine.stage import Stage
 from reactor.operators import Foreign
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import anyio.lowlevel
 
 from reactor.core import ArgumentError, Record, Source
 from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.failures import noted
 from reactor.engine.feed import Feed
-from reactor.engine.stage import Stage, noted
+from reactor.engine.stage import Stage
 from reactor.operators import Abort, Origin
 
 if TYPE_CHECKING:

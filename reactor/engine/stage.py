@@ -5,24 +5,21 @@ A stage is one task. Subclasses say where its events come from (``work``); every
 
 from __future__ import annotations
 
-import reprlib
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from time import perf_counter
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
-from reactor.core import ArgumentError, Record
-from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.channel import Channel, Outlet, Parker
 from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
+from reactor.engine.failures import Failing
 from reactor.engine.fuse import PAUSE_AFTER, Handler, Loop, Running
 from reactor.engine.limits import cut, held
 from reactor.engine.metrics import StageMetrics
-from reactor.operators import SKIP, Abort
+from reactor.operators import Abort
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -48,15 +45,15 @@ class _Held:
         self.held: Any = None
 
 
-class Stage:
+class Stage(Failing):
     """Runs a chain of operators over the chunks that ``work`` emits."""
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
+        super().__init__(run)
         self.plan = plan
         self.name = plan.name
         self.nodes = plan.chain
         self.sources = plan.sources
-        self.run = run
         self.inputs: tuple[Channel, ...] = ()
         self.outlets: tuple[Outlet, ...] = ()
         self.parker = Parker(run.census)
@@ -64,9 +61,6 @@ class Stage:
         self._room = PAUSE_AFTER
         self.finished = False
         self.cut: Any = None
-        self.letters: list[DeadLetter] = []
-        self.counts: Counter[str] = Counter()
-        self._buried: list[tuple[str, Callable[[], int]]] = []
         self.events_in = 0
         self.events_out = 0
         self.busy = 0.0
@@ -75,16 +69,12 @@ class Stage:
         self.waited = 0.0
         self.waits_since = 0.0
         self._breathed = 0.0
-        self._buries = False
-        self.now = 0
-        """The time of day when the present chunk began: microseconds since the epoch."""
         self.working_on = 0
         """How many events it has in hand, in no channel."""
         self._pending: deque[_Held] = deque()
         self._running: Running | None = None
         self.states: dict[str, Any] = {}
         self._loop: Loop | None = plan.loop
-        self._failed_letters = 0
         if plan.loop is not None:
             handlers = [self.handler(index) for index in range(len(self.nodes))]
             self._generator, self.states = plan.loop.start(handlers)
@@ -159,7 +149,7 @@ class Stage:
             self.began = perf_counter()
             await self._put(0, chunk)
         else:
-            if self._buries:
+            if self.buries:
                 self.now = time.time_ns() // 1000
             began = self.began = perf_counter()
             abort: Abort | None = None
@@ -347,84 +337,14 @@ class Stage:
             await self._put_all(abort.out)
             self._raise(abort)
 
-    # Failures -----------------------------------------------------------------------------------------------
-
     def handler(self, index: int) -> Handler:
         """What the failure of the chain's operator ``index`` means."""
         return self.handler_of(
             self.run.graph.labels()[self.nodes[index]], self.nodes[index].op, index, in_loop=True
         )
 
-    def handler_of(self, label: str, op: Any, index: int, in_loop: bool = False) -> Handler:
-        """Return ``handler(value, origin, error)``: it returns SKIP or a result instead, or raises Abort."""
-        policy: OnError = getattr(op, "on_error", Fail())
-        counts = self.counts
-        if isinstance(policy, Skip):
-
-            def skip(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-                counts[f"{label}: skipped"] += 1
-                return SKIP
-
-            return skip
-        if isinstance(policy, Fallback):
-
-            def fallback(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-                counts[f"{label}: fallback"] += 1
-                try:
-                    return policy.fn(value)
-                except Exception as second:
-                    second.__context__ = error
-                    raise Abort(index, value, second) from None
-
-            return fallback
-        if isinstance(policy, DeadLetters):
-            self._buries = self._buries or in_loop
-            return self.bury(label, index, in_loop)
-
-        def fail(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-            raise Abort(index, value, error) from None
-
-        return fail
-
-    def bury(self, label: str, index: int = 0, in_loop: bool = False) -> Handler:
-        """Return the handler that makes dead letters."""
-        pipeline, number = self.run.graph.name, 0
-        take, keep = self.run.letterbox.now, self.letters.append
-        self._buried.append((f"{label}: dead letters", lambda: number))
-        within = _Within()
-
-        def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
-            nonlocal number
-            number += 1
-            at = within(origin) if type(origin) in (Record, tuple) else number
-            now = self.now if in_loop else time.time_ns() // 1000
-            letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, at)
-            if take is None:
-                keep(letter)
-                return SKIP
-            try:
-                result = take(letter)
-            except Exception as second:
-                raise Abort(index, value, second) from None
-            if result is not None and type(result) is CoroutineType:
-                result.close()
-                raise Abort(index, value, ArgumentError(_NOT_AWAITED))
-            return SKIP
-
-        return to_letters
-
-    async def write_letters(self) -> None:
-        """Store the dead letters of this stage that aren't yet."""
-        letters = self.letters.copy()
-        await self.run.letterbox.write(letters)
-        del self.letters[: len(letters)]
-
     def _raise(self, abort: Abort) -> None:
         raise self.failed(abort, self.run.graph.labels()[self.nodes[abort.op]])
-
-    def failed(self, abort: Abort, label: str) -> Exception:
-        """Return what was raised, with a note that says where and at which event."""
-        return noted(abort.error, self.run.graph.name, label, abort.value)
 
     # What it tells ------------------------------------------------------------------------------------------
 
@@ -452,7 +372,7 @@ class Stage:
     def dropped(self) -> dict[str, int]:
         """How many events went another way, by reason."""
         dropped = dict(self.counts)
-        for reason, number in self._buried:
+        for reason, number in self.buried:
             if number():
                 dropped[reason] = number()
         for channel in self.inputs:
@@ -469,27 +389,6 @@ class Stage:
     def result(self) -> Any:
         """What an end that gathers or folds has come to."""
         return self.states.get(f"result{len(self.nodes) - 1}")
-
-
-class _Within:
-    """Numbers the dead letters that come from one record: most have one, a flat_map may make several of it."""
-
-    _KEPT = 1024
-
-    def __init__(self) -> None:
-        self._counts: dict[int, tuple[Any, int]] = {}
-
-    def __call__(self, origin: Any) -> int:
-        _, number = self._counts.pop(id(origin), (None, -1))
-        self._counts[id(origin)] = (origin, number + 1)
-        if len(self._counts) > self._KEPT:
-            del self._counts[next(iter(self._counts))]
-        return number + 1
-
-
-_NOT_AWAITED = (
-    "dead_letters=: the function returned an awaitable; pass an async function, so that it is awaited"
-)
 
 
 class ChannelStage(Stage):
@@ -514,32 +413,5 @@ class ChannelStage(Stage):
             self.mark(item)
 
 
-def noted(error: Exception, pipeline: str, label: str, *event: Any) -> Exception:
-    """Say where it was raised, once, and return it."""
-    note = f"in pipeline {pipeline!r}, operator {label}"
-    if event:
-        note += f", event {short(event[0])}"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
-    return error
-
-
 def _since(moment: float) -> float:
     return perf_counter() - moment if moment else 0.0
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 120
-
-
-def short(event: Any) -> str:
-    """The event in one short line; events whose repr fails can be shown too."""
-    try:
-        text = _short.repr(event)
-    except Exception as error:
-        text = f"<{type(event).__name__}, whose repr raises {type(error).__name__}>"
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-__all__ = ["ChannelStage", "Element", "Stage", "noted", "short"]

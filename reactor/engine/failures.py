@@ -1,0 +1,147 @@
+"""What a failure means in a stage: skipped, replaced, a dead letter, or the end of the run with a note."""
+
+from __future__ import annotations
+
+import reprlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from reactor.core import ArgumentError, Record
+from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
+from reactor.engine.fuse import Handler
+from reactor.operators import SKIP, Abort
+
+if TYPE_CHECKING:
+    from reactor.engine.execution import Execution
+
+
+class Failing:
+    """The part of a stage that handles failures, and keeps its dead letters until they are written."""
+
+    def __init__(self, run: Execution) -> None:
+        self.run = run
+        self.letters: list[DeadLetter] = []
+        self.counts: Counter[str] = Counter()
+        """Events that went another way, by operator and reason."""
+        self.now = 0
+        """The time of day when the present chunk began: microseconds since the epoch."""
+        self.buries = False
+        """True where the loop makes dead letters, and needs ``now``."""
+        self.buried: list[tuple[str, Callable[[], int]]] = []
+        """The number of dead letters, by operator."""
+
+    def handler_of(self, label: str, op: Any, index: int, in_loop: bool = False) -> Handler:
+        """Return ``handler(value, origin, error)``: it returns SKIP or a result instead, or raises Abort."""
+        policy: OnError = getattr(op, "on_error", Fail())
+        counts = self.counts
+        if isinstance(policy, Skip):
+
+            def skip(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+                counts[f"{label}: skipped"] += 1
+                return SKIP
+
+            return skip
+        if isinstance(policy, Fallback):
+
+            def fallback(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+                counts[f"{label}: fallback"] += 1
+                try:
+                    return policy.fn(value)
+                except Exception as second:
+                    second.__context__ = error
+                    raise Abort(index, value, second) from None
+
+            return fallback
+        if isinstance(policy, DeadLetters):
+            self.buries = self.buries or in_loop
+            return self.bury(label, index, in_loop)
+
+        def fail(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+            raise Abort(index, value, error) from None
+
+        return fail
+
+    def bury(self, label: str, index: int = 0, in_loop: bool = False) -> Handler:
+        """Return the handler that makes dead letters."""
+        pipeline, number = self.run.graph.name, 0
+        take, keep = self.run.letterbox.now, self.letters.append
+        self.buried.append((f"{label}: dead letters", lambda: number))
+        within = _Within()
+
+        def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+            nonlocal number
+            number += 1
+            at = within(origin) if type(origin) in (Record, tuple) else number
+            now = self.now if in_loop else time.time_ns() // 1000
+            letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, at)
+            if take is None:
+                keep(letter)
+                return SKIP
+            try:
+                result = take(letter)
+            except Exception as second:
+                raise Abort(index, value, second) from None
+            if result is not None and type(result) is CoroutineType:
+                result.close()
+                raise Abort(index, value, ArgumentError(_NOT_AWAITED))
+            return SKIP
+
+        return to_letters
+
+    async def write_letters(self) -> None:
+        """Store the dead letters of this stage that aren't yet."""
+        letters = self.letters.copy()
+        await self.run.letterbox.write(letters)
+        del self.letters[: len(letters)]
+
+    def failed(self, abort: Abort, label: str) -> Exception:
+        """Return what was raised, with a note that says where and at which event."""
+        return noted(abort.error, self.run.graph.name, label, abort.value)
+
+
+class _Within:
+    """Numbers the dead letters that come from one record: most have one, a flat_map may make several of it."""
+
+    _KEPT = 1024
+
+    def __init__(self) -> None:
+        self._counts: dict[int, tuple[Any, int]] = {}
+
+    def __call__(self, origin: Any) -> int:
+        _, number = self._counts.pop(id(origin), (None, -1))
+        self._counts[id(origin)] = (origin, number + 1)
+        if len(self._counts) > self._KEPT:
+            del self._counts[next(iter(self._counts))]
+        return number + 1
+
+
+_NOT_AWAITED = (
+    "dead_letters=: the function returned an awaitable; pass an async function, so that it is awaited"
+)
+
+
+def noted(error: Exception, pipeline: str, label: str, *event: Any) -> Exception:
+    """Say where it was raised, once, and return it."""
+    note = f"in pipeline {pipeline!r}, operator {label}"
+    if event:
+        note += f", event {short(event[0])}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+
+
+def short(event: Any) -> str:
+    """The event in one short line; events whose repr fails can be shown too."""
+    try:
+        text = _short.repr(event)
+    except Exception as error:
+        text = f"<{type(event).__name__}, whose repr raises {type(error).__name__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
