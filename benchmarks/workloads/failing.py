@@ -108,7 +108,7 @@ def succeeded(value: Any) -> bool:
     return value is not FAILED
 
 
-@WORK.system("aiostream", share=0.1)
+@WORK.system("aiostream", share=0.03)
 async def on_aiostream(events: int) -> tuple[int, int, int, str]:
     from aiostream import pipe, stream
 
@@ -130,7 +130,7 @@ def on_reactivex(events: int) -> tuple[int, int, int, str]:
     return outcome(counted, attempts.letters)
 
 
-@WORK.system("streamz", share=0.1)
+@WORK.system("streamz", share=0.03)
 def on_streamz(events: int) -> tuple[int, int, int, str]:
     from streamz import Stream
 
