@@ -124,20 +124,21 @@ class ConcatStage(JoiningStage):
 
     def connect(self) -> None:
         super().connect()
-        self._gates: dict[Channel, list[SourceStage]] = {}
+        self._gates: dict[Channel, tuple[anyio.Event, list[SourceStage]]] = {}
         for channel, stage in zip(self.inputs[1:], self.run.before(self)[1:], strict=True):
             gated = [
                 source
                 for source in self.run.upstream(stage)
                 if isinstance(source, SourceStage) and self.run.only_reaches(source, self)
             ]
+            gate = anyio.Event()
             for source in gated:
-                source.gate = source.gate or anyio.Event()
-            self._gates[channel] = gated
+                source.gates.append(gate)
+            self._gates[channel] = (gate, gated)
 
     def align(self) -> None:
         # Sources behind a closed gate have given nothing, so there is nothing of theirs to wait for.
-        for channel, sources in self._gates.items():
+        for channel, (_, sources) in self._gates.items():
             if sources and not any(source.started for source in sources):
                 self._barriers[channel] = self._barriers[self._now]
         super().align()
@@ -145,9 +146,8 @@ class ConcatStage(JoiningStage):
     async def work(self) -> None:
         for channel in self.inputs:
             self._now = channel
-            for source in self._gates.get(channel, ()):
-                assert source.gate is not None
-                source.gate.set()
+            if channel in self._gates:
+                self._gates[channel][0].set()
             while True:
                 item = await self.next_item(channel, self.limit)
                 if item is None or (type(item) is Chunk and not await self.emit(item)):

@@ -31,8 +31,8 @@ class SourceStage(Stage):
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
-        self.gate: anyio.Event | None = None
-        """Where a concat comes to this source later: opened when its turn comes."""
+        self.gates: list[anyio.Event] = []
+        """One for each concat that comes to this source later, opened when its turn comes."""
         self.started = False
         self.over = False
         self.position: int | None = None
@@ -51,9 +51,8 @@ class SourceStage(Stage):
         return op
 
     async def work(self) -> None:
-        if self.gate is not None and not self.gate.is_set():
-            gate = self.gate
-            await self.wait_outside(gate)
+        for gate in self.gates:
+            await gate.wait()
         self.started = True
         if not self.finished and (self.keeps or not self.draining):
             await self.read()
@@ -62,10 +61,6 @@ class SourceStage(Stage):
         self.run.coordinator.ask()
         await self.end(End(flush=not (self.draining and self.op.replay)))
 
-    async def wait_outside(self, event: anyio.Event) -> None:
-        """Wait for something that no stage of the run may ever cause."""
-        await event.wait()
-
     async def read(self) -> None:
         """Emit what the source has until it ends, is enough, or drains."""
         raise NotImplementedError(type(self).__name__)
@@ -73,13 +68,15 @@ class SourceStage(Stage):
     def drain(self) -> None:
         """Stop reading: what has been read goes its way."""
         self.draining = True
-        if self.gate is not None:
-            self.gate.set()
+        self._open_gates()
 
     def unwanted(self) -> None:
         self.parker.wake()
-        if self.gate is not None:
-            self.gate.set()
+        self._open_gates()
+
+    def _open_gates(self) -> None:
+        for gate in self.gates:
+            gate.set()
 
     def barrier(self, barrier: Barrier, number: int) -> None:
         """Send it now if nothing is on its way into the first channel, else after the present chunk.
