@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reactor import Record
-from reactor.engine.stage import short
+from reactor.engine.failures import short
 from reactor.testing import Outcome
 from tests.engine.graphs import LINEAR, PATIENCE, TIME, Choice, Op, Plan, examples, number, plans, sizes
 from tests.engine.worlds import World, count

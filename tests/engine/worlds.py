@@ -340,7 +340,9 @@ def _streams(plan: Plan, world: World) -> list[Stream[Any]]:
             joined = [streams[n] for n in step.at]
             if step.kind.startswith("buffered"):
                 joined = [stream.buffer(HUGE) for stream in joined]
-            streams[at] = getattr(joined[0], step.kind.split()[-1])(joined[1])
+            verb = step.kind.split()[-1]
+            settings = {"volatile": True} if verb == "zip" else {}
+            streams[at] = getattr(joined[0], verb)(joined[1], **settings)
             del streams[step.at[1]]
     return streams
 
