@@ -69,10 +69,15 @@ class SourceStage(Stage):
         """Stop reading: what has been read goes its way."""
         self.draining = True
         self._open_gates()
+        self.stop_asking()
 
     def unwanted(self) -> None:
         self.parker.wake()
         self._open_gates()
+        self.stop_asking()
+
+    def stop_asking(self) -> None:
+        """Stop waiting for the source to give something."""
 
     def _open_gates(self) -> None:
         for gate in self.gates:
@@ -224,15 +229,7 @@ class IterableStage(SourceStage):
     _scope: anyio.CancelScope | None = None
     _asking = False
 
-    def drain(self) -> None:
-        super().drain()
-        self._stop_asking()
-
-    def unwanted(self) -> None:
-        super().unwanted()
-        self._stop_asking()
-
-    def _stop_asking(self) -> None:
+    def stop_asking(self) -> None:
         if self._asking and self._scope is not None:
             self._scope.cancel()
 
@@ -295,15 +292,7 @@ class RecordStage(SourceStage):
         label = self.run.graph.labels()[self.plan.head]
         self.bury(label)(record.value, record, error)
 
-    def drain(self) -> None:
-        super().drain()
-        self._stop_asking()
-
-    def unwanted(self) -> None:
-        super().unwanted()
-        self._stop_asking()
-
-    def _stop_asking(self) -> None:
+    def stop_asking(self) -> None:
         if self._parked and self._scope is not None:
             self._scope.cancel()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from reactor.core import ArgumentError
-from reactor.graph import Column, Operator
+from reactor.graph import Column, Memory, Operator
 
 
 class Skipped:
@@ -195,6 +195,21 @@ class Fused(Operator):
     def at_end(self) -> bool:
         """True when ``write_end`` writes something."""
         return False
+
+
+class Remembering(Operator):
+    """An operator that remembers something of the events that have passed."""
+
+    is_volatile: bool = False
+    """True when the user accepts that a restart forgets it."""
+
+    @property
+    def memory(self) -> Memory:
+        return "remembering"
+
+    @property
+    def volatile(self) -> bool:
+        return self.is_volatile
 
 
 def _checked(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reactor.graph import Memory, Operator, name_of
+from reactor.operators.body import Remembering
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Concat(Operator):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Zip(Operator):
+class Zip(Remembering):
     """Tuples of one event of each input; ends with the first input that ends.
 
     How far one input is ahead of the others is something to remember: positions alone would pair anew.
@@ -32,14 +33,6 @@ class Zip(Operator):
 
     is_volatile: bool = False
     verb = "zip"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
 
 Policy = Literal["block", "drop_oldest", "drop_newest", "error"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reactor.delivery import Fail, OnError
-from reactor.graph import Memory, name_of
-from reactor.operators.body import Body, Fused
+from reactor.graph import name_of
+from reactor.operators.body import Body, Fused, Remembering
 
 Rest = Callable[[], None]
 
@@ -149,25 +149,13 @@ class OfType(Fused):
         rest()
 
 
-class Remembering(Fused):
-    """Remembers something of the events that have passed."""
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Enumerate(Remembering):
+class Enumerate(Remembering, Fused):
     """Pairs each event with its number."""
 
     start: int = 0
     is_volatile: bool = False
     verb = "enumerate"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def write(self, body: Body, rest: Rest) -> None:
         number, pair = body.state(self.start), body.fresh()
@@ -179,15 +167,11 @@ class Enumerate(Remembering):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairwise(Remembering):
+class Pairwise(Remembering, Fused):
     """Pairs each event with the one before it."""
 
     is_volatile: bool = False
     verb = "pairwise"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def write(self, body: Body, rest: Rest) -> None:
         before, nothing, pair = body.state(_ENDED), body.const(_ENDED, "NOTHING"), body.fresh()
@@ -202,7 +186,7 @@ class Pairwise(Remembering):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scan(Fused):
+class Scan(Remembering, Fused):
     """Folds as it goes, and emits each state; with ``key`` a state of its own for each key."""
 
     fn: Callable[[Any, Any], Any]
@@ -212,14 +196,6 @@ class Scan(Fused):
     on_error: OnError = Fail()
     emits_first: bool = False
     verb = "scan"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"{'reduce' if self.emits_first else 'scan'}({name_of(self.fn)})"

@@ -7,27 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from reactor.delivery import Fail, OnError
-from reactor.graph import Memory, name_of
-from reactor.operators.body import Body, Fused
+from reactor.graph import name_of
+from reactor.operators.body import Body, Fused, Remembering
 
 Rest = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Take(Fused):
+class Take(Remembering, Fused):
     """The first ``count`` events; then the stream is complete and its input is stopped."""
 
     count: int
     is_volatile: bool = False
     verb = "take"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"take({self.count})"
@@ -46,21 +38,13 @@ class Take(Fused):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TakeWhile(Fused):
+class TakeWhile(Remembering, Fused):
     """Events until the first for which the function is false; that one isn't emitted."""
 
     fn: Callable[[Any], Any]
     is_volatile: bool = False
     on_error: OnError = Fail()
     verb = "take_while"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"take_while({name_of(self.fn)})"
@@ -72,20 +56,12 @@ class TakeWhile(Fused):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Skip(Fused):
+class Skip(Remembering, Fused):
     """All but the first ``count`` events."""
 
     count: int
     is_volatile: bool = False
     verb = "skip"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"skip({self.count})"
@@ -100,21 +76,13 @@ class Skip(Fused):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SkipWhile(Fused):
+class SkipWhile(Remembering, Fused):
     """Drops events until the first for which the function is false; from that one on all are emitted."""
 
     fn: Callable[[Any], Any]
     is_volatile: bool = False
     on_error: OnError = Fail()
     verb = "skip_while"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"skip_while({name_of(self.fn)})"
@@ -130,7 +98,7 @@ class SkipWhile(Fused):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Distinct(Fused):
+class Distinct(Remembering, Fused):
     """Each event once, by ``key``; ``last`` bounds how many keys are remembered (the oldest go first)."""
 
     key: Callable[[Any], Any] | None = None
@@ -138,14 +106,6 @@ class Distinct(Fused):
     is_volatile: bool = False
     on_error: OnError = Fail()
     verb = "distinct"
-
-    @property
-    def memory(self) -> Memory:
-        return "remembering"
-
-    @property
-    def volatile(self) -> bool:
-        return self.is_volatile
 
     def describe(self) -> str:
         return f"distinct({name_of(self.key)})"
