@@ -148,7 +148,7 @@ def committed_in(world: World) -> dict[str, int]:
     return {source.name: source.committed for source in world.replayed}
 
 
-@examples()
+@examples(0.6)
 @given(plan=plans(HOLDING), ends=st.lists(stops, min_size=1, max_size=2))
 async def test_every_event_reaches_the_sinks_through_crashes_drains_and_cancellations(
     plan: Plan, ends: list[Stop]
@@ -169,7 +169,7 @@ async def test_every_event_reaches_the_sinks_through_crashes_drains_and_cancella
         assert {event for world in worlds for event in world.seen[n].events} <= set(arrived.events)
 
 
-@examples()
+@examples(0.6)
 @given(plan=plans(TAKING), stop=stops)
 async def test_a_take_on_one_branch_loses_nothing_on_another(plan: Plan, stop: Stop) -> None:
     worlds = [World(plan, interval=0.00001)]
@@ -181,7 +181,7 @@ async def test_a_take_on_one_branch_loses_nothing_on_another(plan: Plan, stop: S
     assert missed(plan, worlds, committed_in(worlds[-1])) == []
 
 
-@examples()
+@examples(0.6)
 @given(plan=plans(PROMPT), ends=st.lists(st.sampled_from(range(100)), min_size=1, max_size=3))
 async def test_with_drains_alone_every_event_reaches_the_sinks_exactly_once(
     plan: Plan, ends: list[int]
@@ -200,7 +200,7 @@ async def test_with_drains_alone_every_event_reaches_the_sinks_exactly_once(
     assert count(letters) == count([letter.event for letter in expected.letters])
 
 
-@examples()
+@examples(0.6)
 @given(plan=plans(FLUSHED), after=st.sampled_from(range(100)))
 async def test_a_drain_brings_everything_that_was_read_to_the_sinks(plan: Plan, after: int) -> None:
     world = World(plan)

@@ -29,7 +29,7 @@ class Replayed(Source[int]):
         self.committed = 0
         self.at = 0
         self.reads = 0
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.committing = 0
 
     async def open(self) -> None:
         assert not self.opened
@@ -60,10 +60,16 @@ class Replayed(Source[int]):
         assert self.opened
         assert not self.closed
         assert position >= self.committed, "commits never go back"
-        self.committed = position
+        self.committing += 1
+        try:
+            await anyio.lowlevel.checkpoint()
+            self.committed = position
+        finally:
+            self.committing -= 1
 
     async def close(self) -> None:
         assert self.opened, "what wasn't opened needs no close"
+        assert not self.committing
         self.closed += 1
         await anyio.lowlevel.checkpoint()
 
