@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from reactor import Inlet, Pipeline, Stream
+from reactor import Inlet, Pipeline, RateLimit, Stream
 from tests.engine.scripted import PATIENCE, Endless, Gate, Log, Probe, settle
 from tests.operators.table import plus_one
 
@@ -49,6 +49,24 @@ async def test_events_of_merge_zip_and_a_timed_batch() -> None:
     stream2 = Stream(range(5)).zip(Stream(range(4)), name="z")
     metrics = (await Pipeline("p", stream2.to(Probe())).run()).metrics()
     assert metrics["z"].events_out == 4
+
+
+async def test_events_of_a_rate_limit() -> None:
+    stream = Stream(range(20)).rate_limit(RateLimit(1e6, burst=3), name="limit").filter(lambda n: n % 2)
+    metrics = (await Pipeline("p", stream.to(Probe())).run()).metrics()
+    assert metrics["limit"].events_in == 20
+    assert metrics["limit"].events_out == 10
+
+
+async def test_events_that_a_sink_is_writing_are_in_flight() -> None:
+    gate = Gate()
+    with anyio.fail_after(PATIENCE):
+        async with Pipeline("p", Stream(range(5)).to(Probe(on_write=gate))).start() as run:
+            await gate.entered()
+            await settle()
+            assert run.metrics().in_flight == 5
+            gate.open()
+    assert run.metrics().in_flight == 0
 
 
 async def test_queue_depth_is_what_waits_and_never_above_capacity() -> None:
