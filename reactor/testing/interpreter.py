@@ -104,11 +104,11 @@ class _Interpreter:
             return self.split(node, op, flow)
         if isinstance(op, Call):
             return [self.call(node, op, flow)]
-        if isinstance(op, Limit) and op.key is not None:
-            return [_by_key(flow, op.key)]
+        if isinstance(op, Limit):
+            return [self.limit(node, op, flow)]
         if isinstance(op, Buffer) and op.overflow != "block":
             raise Undetermined(f"{self.labels[node]}: what a buffer drops depends on timing")
-        if isinstance(op, Buffer | Limit | Gather | Fold):
+        if isinstance(op, Buffer | Gather | Fold):
             return [flow]
         if isinstance(op, Foreign):
             return [self.foreign(node, op, flow)]
@@ -173,7 +173,7 @@ class _Interpreter:
 
     def called(self, node: Node, op: Call, event: Any, error: Exception | None, emit: Emit) -> None:
         """Call it until it succeeds or is given up; ``error`` says that it can't be called at all."""
-        fn = self.stands_in.get(id(op.fn), op.fn if op.emit != "none" else _taken)
+        fn = self.stands_in.get(id(op.fn), op.fn if op.emit != "none" else _none)
         attempts = 1
         result = None
         while error is None:
@@ -193,6 +193,22 @@ class _Interpreter:
             emit((event, result))
         elif op.emit != "input_if" or result:
             emit(event)
+
+    def limit(self, node: Node, op: Limit, flow: _Flow) -> _Flow:
+        """Time doesn't matter here; with a key, the order is kept within each key."""
+        key_of, cost_of = op.key or _none, op.cost or _none
+
+        def step(event: Any, emit: Emit) -> None:
+            key = self.calls.guard(node, event, key_of, event)
+            self.calls.guard(node, event, cost_of, event)
+            emit((key, event))
+
+        keyed = self.lanes(flow, step)
+        lanes: dict[tuple[int, Any], list[Any]] = {}
+        for number, lane in enumerate(keyed.lanes):
+            for key, event in lane:
+                lanes.setdefault((number, key), []).append(event)
+        return _Flow(list(lanes.values()), keyed.failure)
 
     # Several inputs or outputs ------------------------------------------------------------------------------
 
@@ -266,14 +282,6 @@ def _first_failure(flows: Iterable[_Flow]) -> Failure | None:
     return next((flow.failure for flow in flows if flow.failure is not None), None)
 
 
-def _by_key(flow: _Flow, key: Callable[[Any], Any]) -> _Flow:
-    lanes: dict[tuple[int, Any], list[Any]] = {}
-    for number, lane in enumerate(flow.lanes):
-        for event in lane:
-            lanes.setdefault((number, key(event)), []).append(event)
-    return _Flow(list(lanes.values()), flow.failure)
-
-
 def _key_of(key: Callable[[Any], Any], event: Any, number: int) -> tuple[Any, Exception | None]:
     """The event's key; or one that no other event has, and why."""
     try:
@@ -284,5 +292,5 @@ def _key_of(key: Callable[[Any], Any], event: Any, number: int) -> tuple[Any, Ex
         return ("without a key", number), error
 
 
-def _taken(event: Any) -> None:
-    """What a sink does that isn't called."""
+def _none(event: Any) -> None:
+    """What a sink does that isn't called, and the key of all events where there are no keys."""

@@ -116,6 +116,12 @@ def test_a_limit_with_a_key_keeps_the_order_within_each_key() -> None:
     assert lanes(N.rate_limit(LIMIT, key=odd)) == [[0, 2, 4], [1, 3, 5]]
 
 
+def test_a_key_or_a_cost_that_fails_ends_the_stream() -> None:
+    assert interpret(N.rate_limit(LIMIT, key=no_three)).fails
+    outcome = interpret(N.rate_limit(LIMIT, cost=no_three))
+    assert (outcome.events, outcome.fails) == ([0, 1, 2], True)
+
+
 def test_what_minds_the_order_behind_what_does_not_keep_it_has_no_determined_result() -> None:
     with pytest.raises(Undetermined, match="take"):
         interpret(N.merge(Stream([7])).take(1))
