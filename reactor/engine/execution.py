@@ -130,15 +130,16 @@ class Execution:
         self._raise()
 
     async def _until_settled(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._coordinate)
-            await self.done.wait()
-            tasks.cancel_scope.cancel()
         try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._coordinate)
+                await self.done.wait()
+                tasks.cancel_scope.cancel()
             await self.coordinator.commit()
         except Exception as error:
             self._failed(error)
-        self._settled.set()
+        finally:
+            self._settled.set()
 
     async def _coordinate(self) -> None:
         try:
@@ -161,10 +162,10 @@ class Execution:
                 self._working -= 1
                 if not self._working:
                     self.done.set()
-            if isinstance(stage, RecordStage) and stage.number is not None:
-                await self._settled.wait()  # its last commit comes when all sinks are done
         finally:
             with anyio.CancelScope(shield=True):
+                if isinstance(stage, RecordStage) and stage.number is not None:
+                    await self._settled.wait()  # its last commit comes when all sinks are done
                 try:
                     await stage.close()
                 except Exception as error:
