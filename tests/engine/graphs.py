@@ -140,6 +140,7 @@ PER_EVENT = (
     "of_type",
     "buffer",
     "rate_limit",
+    "limit_by_key",
     "timed",
     "again",
 )
@@ -267,7 +268,7 @@ def plans(draw: st.DrawFn, choice: Choice = Choice()) -> Plan:
                 verbs = [v for v in verbs if v != "flat_map"]
             op = draw(operators(choice, draw(st.sampled_from(verbs))))
             steps.append(Step("op", (at,), op))
-            keeps = op.pool is None or op.pool.order == "input"
+            keeps = (op.pool is None or op.pool.order == "input") and op.verb != "limit_by_key"
             streams[at] = replace(
                 one,
                 determined=one.determined and keeps,

@@ -28,7 +28,7 @@ from tests.engine.worlds import World, count
 pytestmark = [pytest.mark.anyio, TIME]
 
 HOLDING = Choice(
-    verbs=("tap", "filter", "buffer", "rate_limit", "timed", "again"),
+    verbs=("tap", "filter", "buffer", "rate_limit", "limit_by_key", "timed", "again"),
     kinds=("op", "op", "op", "share", "split", "route", "merge", "concat"),
     sources=("source",),
     most_sources=2,
@@ -39,7 +39,7 @@ HOLDING = Choice(
 )
 """Graphs over sources with positions in which every event goes its way whatever else there is, late perhaps."""
 
-PROMPT = replace(HOLDING, verbs=("tap", "filter", "buffer", "rate_limit"))
+PROMPT = replace(HOLDING, verbs=("tap", "filter", "buffer", "rate_limit", "limit_by_key"))
 """The same without batches, which a drain drops to have them read again."""
 
 

@@ -108,7 +108,9 @@ def apply(stream: Stream[Any], op: Op, world: World) -> Stream[Any]:
         case "buffer":
             return stream.buffer(a)
         case "rate_limit":
-            return stream.rate_limit(RateLimit(1e9, burst=a))
+            return stream.rate_limit(RateLimit(20_000, burst=a))
+        case "limit_by_key":
+            return stream.rate_limit(RateLimit(20_000, burst=a), key=_key, waiting=a)
         case "timed":
             return stream.batch(a, max_wait=0.001 * b + 0.0005).flat_map(lambda events: list(events))
         case "scan":
