@@ -29,17 +29,20 @@ async def work_async(n: Any) -> Any:
     return work(n)
 
 
-async def gaps_beside(pipeline: Pipeline, seconds: float = 0.3) -> list[float]:
-    """How long another task had to wait for each of its turns while the pipeline ran, longest first."""
+async def gaps_beside(pipeline: Pipeline, seconds: float = 0.25) -> list[float]:
+    """How long another task had to wait for each of its turns while the pipeline ran, longest first.
+
+    In this thread's own time: what the machine gives to others is nobody's fault here.
+    """
     gaps: list[float] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pipeline.run)
         for _ in range(20):
             await checkpoint()
-        began = last = time.perf_counter()
+        began = last = time.thread_time()
         while last - began < seconds:
             await checkpoint()
-            now = time.perf_counter()
+            now = time.thread_time()
             gaps.append(now - last)
             last = now
         tasks.cancel_scope.cancel()
@@ -66,14 +69,14 @@ STREAMS: dict[str, Callable[[], Stream[Any]]] = {
 @pytest.mark.parametrize("what", STREAMS)
 async def test_another_task_has_its_turn(what: str) -> None:
     gaps = await gaps_beside(Pipeline("p", STREAMS[what]().discard()))
-    # The machine may take a turn away now and then: the tenth longest is the pipeline's doing.
-    assert gaps[9] < MOST, f"{gaps[:10]}"
-    assert len(gaps) >= 20
+    # A collection of garbage may take a turn away now and then: the fifth longest is the pipeline's doing.
+    assert len(gaps) >= 10
+    assert gaps[4] < MOST, f"{gaps[:5]}"
 
 
 async def test_a_sink_that_never_waits() -> None:
     gaps = await gaps_beside(Pipeline("p", Stream(Endless()).to(work_async)))
-    assert gaps[9] < MOST
+    assert gaps[4] < MOST
 
 
 async def test_the_first_event_comes_at_once_although_functions_are_slow() -> None:
