@@ -61,7 +61,9 @@ def connect(path: str) -> sqlite3.Connection:
         # Nothing is acknowledged before it is on the disk; in WAL mode NORMAL may lose the last commits.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cache_size = -16384")
+        db.execute("BEGIN")  # one look at the file: another process may be making the log just now
         there = _ours(db, path)
+        db.execute("COMMIT")
         _patiently(db, "PRAGMA journal_mode = WAL")
         if not there:
             _create(db, path)
