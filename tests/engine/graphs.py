@@ -19,7 +19,7 @@ PATIENCE = 20.0
 HUGE = 1_000_000
 
 
-WANTED = int(os.environ.get("REACTOR_EXAMPLES", "150"))
+WANTED = int(os.environ.get("REACTOR_EXAMPLES", "100"))
 """Examples of each property. ``make test`` draws the same ones each time, REACTOR_EXAMPLES=5000 others."""
 
 TIME = pytest.mark.timeout(60 + WANTED)
