@@ -10,10 +10,13 @@ The source is registered with linecache, so tracebacks show its lines.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import linecache
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from reactor.core import ReactorError
@@ -28,7 +31,11 @@ Handler = Callable[..., Any]
 PAUSE_AFTER = 16
 """After so many events out of one event in, the loop pauses for the first time."""
 
+_KEPT = 1024
+"""So many loops stay compiled, and their lines known to tracebacks."""
+
 _numbers = itertools.count(1)
+_filenames: deque[str] = deque()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +54,36 @@ class Loop:
 
         ``handlers[op](value, origin, error)`` decides what the failure of an operator means.
         """
-        filename = f"<reactor loop {next(_numbers)}>"
-        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         env = self.env  # not a copy: a function's first call takes its check out of here
         env |= {f"fail{op}": handler for op, handler in enumerate(handlers)}
         states = dict(self.states)
-        exec(compile(self.source, filename, "exec"), env)
-        # Where in the code an exception was raised says which operator it was; finding the line would cost more.
-        env["AT"] = {
-            offset: self.operators[line]
-            for start, stop, line in env["loop"].__code__.co_lines()
-            if line in self.operators
-            for offset in range(start, stop, 2)
-        }
+        code, env["AT"] = _compiled(self.source, tuple(self.operators.items()))
+        exec(code, env)
         running: Running = env["loop"](states)
         return running, states
+
+
+@functools.lru_cache(_KEPT)
+def _compiled(source: str, operators: tuple[tuple[int, int], ...]) -> tuple[CodeType, dict[int, int]]:
+    """Compile the source; say which operator each offset in the code belongs to.
+
+    Graphs of one shape have one source, so a stream that is run again and again is compiled once. Where in the
+    code an exception was raised says which operator it was; finding the line each time would cost more.
+    """
+    filename = f"<reactor loop {next(_numbers)}>"
+    code = compile(source, filename, "exec")
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    _filenames.append(filename)
+    if len(_filenames) > _KEPT:
+        linecache.cache.pop(_filenames.popleft(), None)
+    loop = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    line_of = dict(operators)
+    return code, {
+        offset: line_of[line]
+        for start, stop, line in loop.co_lines()
+        if line in line_of
+        for offset in range(start, stop, 2)
+    }
 
 
 class _Writer:

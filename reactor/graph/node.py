@@ -77,9 +77,12 @@ class Graph:
     chunk: int = 4096
     interval: float = 1.0
 
-    @functools.cache  # noqa: B019  a graph lives as long as its run
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each after its inputs."""
+        return self._nodes
+
+    @functools.cached_property
+    def _nodes(self) -> tuple[Node, ...]:
         seen: dict[Node, None] = {}
         for end in self.ends:
             stack: list[tuple[Node, Iterator[Port]]] = [(end, iter(end.inputs))]
@@ -93,18 +96,24 @@ class Graph:
                     stack.append((port.node, iter(port.node.inputs)))
         return tuple(seen)
 
-    @functools.cache  # noqa: B019
     def consumers(self) -> dict[tuple[Node, int], tuple[tuple[Node, int], ...]]:
         """For each output port, the (node, input index) pairs that read it."""
+        return self._consumers
+
+    @functools.cached_property
+    def _consumers(self) -> dict[tuple[Node, int], tuple[tuple[Node, int], ...]]:
         found: dict[tuple[Node, int], list[tuple[Node, int]]] = {}
         for node in self.nodes():
             for index, port in enumerate(node.inputs):
                 found.setdefault((port.node, port.index), []).append((node, index))
         return {port: tuple(readers) for port, readers in found.items()}
 
-    @functools.cache  # noqa: B019
     def labels(self) -> dict[Node, str]:
         """A name for each node that no other node of the graph has."""
+        return self._labels
+
+    @functools.cached_property
+    def _labels(self) -> dict[Node, str]:
         taken: dict[str, int] = {}
         labels: dict[Node, str] = {}
         for node in self.nodes():
