@@ -141,6 +141,8 @@ class ConcatStage(JoiningStage):
         for channel, (_, sources) in self._gates.items():
             if sources and not any(source.started for source in sources):
                 self._barriers[channel] = self._barriers[self._now]
+                for source in sources:
+                    source.excuse(self._barriers[self._now])
         super().align()
 
     async def work(self) -> None:

@@ -94,6 +94,11 @@ class SourceStage(Stage):
         if self._parked:
             self.send_wanted()
 
+    def excuse(self, number: int) -> None:
+        """Somebody has passed this barrier in its place: it must not be sent behind later events."""
+        if self._wanted is not None and self._wanted.number <= number:
+            self._wanted = None
+
     def send_wanted(self) -> None:
         """Send the barrier that was asked for."""
         barrier, self._wanted = self._wanted, None
