@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -37,6 +38,7 @@ class Coordinator:
         self._completed: dict[Reached, Limits] = {}
         self._number = 0
         self._sending: list[int] = []
+        self._withdrawn: set[int] = set()
         self._positions: dict[int, dict[int, int]] = {0: {}}
         """For the last barriers: the positions of the sources when it was sent."""
         self._committed: dict[int, int] = {}
@@ -63,7 +65,7 @@ class Coordinator:
             self._positions[self._number] = {
                 n: stage.position
                 for n, stage in self.sources.items()
-                if stage.over and stage.position is not None
+                if stage.over and stage.position is not None and n not in self._withdrawn
             }
             # One that begins only now (behind a concat) has given nothing that this barrier is about.
             self._sending = [n for n, stage in self.sources.items() if stage.started]
@@ -125,6 +127,17 @@ class Coordinator:
         """This end will get no more events."""
         self._completed[end] = limits
         self._passed.set()
+
+    def withdraw(self, after: int, sources: Iterable[int]) -> None:
+        """A stage has ended and not handled all that these sources gave; barrier ``after`` was its last.
+
+        A stage behind it passes later barriers on the word of its other inputs: they don't speak for these.
+        """
+        for source in sources:
+            self._withdrawn.add(source)
+            for number, positions in self._positions.items():
+                if number > after:
+                    positions.pop(source, None)
 
     # What may be committed:
 

@@ -72,6 +72,8 @@ class Stage(Failing):
         self.working_on = 0
         """How many events it has in hand, in no channel."""
         self._pending: deque[_Held] = deque()
+        self._passed = 0
+        """The last barrier that has gone on."""
         self._running: Running | None = None
         self.states: dict[str, Any] = {}
         self._loop: Loop | None = plan.loop
@@ -278,6 +280,8 @@ class Stage(Failing):
         return True
 
     def _forward(self, mark: Mark) -> None:
+        if type(mark) is Barrier:
+            self._passed = mark.number
         for outlet in self.outlets:
             outlet.push(mark)
         if not self.outlets and type(mark) is Barrier:
@@ -301,6 +305,8 @@ class Stage(Failing):
                     self._pending.clear()
                     origins = [self.states.get(f"{holder}_o", []) for holder in holders]
                     limits |= held(origins, self.sources, self.run.source_name)
+        if limits and not (self.outlets and all(outlet.left for outlet in self.outlets)):
+            self.run.coordinator.withdraw(self._passed, limits)
         if self.letters:
             await self.write_letters()
         while self._pending:
