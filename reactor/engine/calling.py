@@ -58,6 +58,30 @@ class _Worker:
         self.done = False
 
 
+class _Pool:
+    """What the workers look at for each event: slots are the fastest place for it."""
+
+    __slots__ = ("call", "epoch", "items", "main_waits", "out", "seq", "turn", "waiting", "waking")
+
+    def __init__(self, call: Async) -> None:
+        self.call = call
+        self.items: Iterator[Any] = iter(())
+        """The present chunk, from which all workers draw."""
+        self.out: list[Any] = []
+        """Results that the stage's own task has still to emit."""
+        self.seq = 0
+        """How many events have been drawn."""
+        self.turn = 0
+        """How many are done; in the order of the input, also the number of the next to be emitted."""
+        self.epoch = 0
+        """How many marks have come."""
+        self.waiting: dict[int, tuple[_Task, _Worker]] = {}
+        """Results whose turn it isn't, with the workers that sleep meanwhile."""
+        self.waking = False
+        """True while a worker has been woken and hasn't run yet."""
+        self.main_waits = False
+
+
 class CallStage(Stage):
     """Calls the function of a Call operator for each event of its channel."""
 
@@ -69,29 +93,19 @@ class CallStage(Stage):
         self.label = run.graph.labels()[plan.head]
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
         self._processes = Processes(op.concurrency) if op.where == "process" else None
-        self._call: Async = asynchronous(op, self._checked, self._refuse, self._processes)
+        self._pool = _Pool(asynchronous(op, self._checked, self._refuse, self._processes))
         self._limit = min(max(op.concurrency, 16), run.graph.chunk)
         self._origins = "origin" in plan.given
-        self._out: list[Any] = []
         self._out_origins: list[Any] = []
-        self._items: Iterator[Any] = iter(())
         self._exhausted = True
         self._fed = 0
         """How many events have been given to the workers."""
-        self._seq = 0
-        """How many events have been drawn."""
-        self._turn = 0
-        """How many are done; in the order of the input, also the number of the next to be emitted."""
-        self._epoch = 0
         self._before: deque[list[Any]] = deque()
         """Marks that wait: [mark, the number of the event behind it, epoch, how many before it aren't done]."""
-        self._waiting: dict[int, tuple[_Task, _Worker]] = {}
         self._keys: dict[Any, deque[_Task]] = {}
         self._sleepers: list[_Worker] = []
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
-        self._waking = False
-        self._main_waits = False
         self._failure: BaseException | None = None
 
     async def close(self) -> None:
@@ -120,8 +134,8 @@ class CallStage(Stage):
                 channel.leave()
                 return End()
             # While one of these waits, workers go on: all must be out before a mark or the end follows.
-            while self._out or self.letters:
-                if self._out and not await self._emit_ready():
+            while self._pool.out or self.letters:
+                if self._pool.out and not await self._emit_ready():
                     channel.leave()
                     return End()
                 if self.letters:
@@ -130,7 +144,7 @@ class CallStage(Stage):
             if self._failure is not None:
                 self._raise_failure()
             if end is not None:
-                if self._turn == self._seq and self._exhausted:
+                if self._pool.turn == self._pool.seq and self._exhausted:
                     return end
             elif self._exhausted:
                 item = channel.take_now(self._limit)
@@ -144,15 +158,15 @@ class CallStage(Stage):
                     self._hold(item)
                     continue
                 channel.reader = self.parker
-            idle = self._turn == self._seq and self._exhausted
-            self._main_waits = True
+            idle = self._pool.turn == self._pool.seq and self._exhausted
+            self._pool.main_waits = True
             try:
                 if idle:
                     await self.wait(f"events from {channel.source}")
                 else:
                     await self._work_on()
             finally:
-                self._main_waits = False
+                self._pool.main_waits = False
                 channel.reader = None
 
     async def _work_on(self) -> None:
@@ -163,7 +177,7 @@ class CallStage(Stage):
             self.busy += perf_counter() - began
 
     async def _emit_ready(self) -> bool:
-        out, self._out = self._out, []
+        out, self._pool.out = self._pool.out, []
         origins, self._out_origins = self._out_origins, []
         self.events_in -= len(out)  # emit counts what goes into the chain; events in are those drawn
         return await self.emit(Chunk(out, (origins,)) if self._origins else Chunk(out))
@@ -174,9 +188,9 @@ class CallStage(Stage):
         self._fed += n
         began = perf_counter()
         if self._origins:
-            self._items = iter(zip(chunk.values, chunk.columns[0], strict=True))
+            self._pool.items = iter(zip(chunk.values, chunk.columns[0], strict=True))
         else:
-            self._items = iter(chunk.values)
+            self._pool.items = iter(chunk.values)
         self._exhausted = False
         self._wake_one()
         # The workers run now. One that doesn't wait goes through the whole chunk before this comes back.
@@ -193,14 +207,16 @@ class CallStage(Stage):
 
     def _hold(self, mark: Mark) -> None:
         older = sum(entry[3] for entry in self._before)
-        self._before.append([mark, self._seq, self._epoch, self._seq - self._turn - older])
-        self._epoch += 1
+        self._before.append(
+            [mark, self._pool.seq, self._pool.epoch, self._pool.seq - self._pool.turn - older]
+        )
+        self._pool.epoch += 1
 
     def _pass_marks(self) -> None:
         ordered = self.op.order == "input"
         while self._before:
             mark, seq, _, missing = self._before[0]
-            if (self._turn < seq) if ordered else missing:
+            if (self._pool.turn < seq) if ordered else missing:
                 return
             self._before.popleft()
             assert isinstance(mark, Barrier | Watermark)
@@ -230,25 +246,27 @@ class CallStage(Stage):
 
     def _wake_one(self) -> None:
         if self._idle:
-            self._waking = True
+            self._pool.waking = True
             self._idle.pop().parker.wake()
         elif len(self._workers) < self.op.concurrency:
-            self._waking = True
+            self._pool.waking = True
             worker = _Worker(Parker(self.run.census))
             self._workers.append(worker)
             self._group.start_soon(self._work, worker, name=f"{self.name}, worker {len(self._workers)}")
 
     def _wake_main(self) -> None:
-        if self._main_waits:
-            self._main_waits = False
+        if self._pool.main_waits:
+            self._pool.main_waits = False
             self.parker.wake()
 
     async def _work(self, worker: _Worker) -> None:
-        self._waking = False
+        self._pool.waking = False
         try:
             if self.op.timeout is None and self.op.retry is None and not self._origins:
-                if self.op.order != "key" and self.op.emit in ("result", "none"):
+                if self.op.emit in ("result", "none") and self.op.order == "input":
                     return await self._work_fast(worker)
+                if self.op.emit in ("result", "none") and self.op.order == "done":
+                    return await self._work_fast_unordered(worker)
             while True:
                 with anyio.CancelScope() as worker.scope:
                     await self._work_watched(worker)
@@ -268,56 +286,77 @@ class CallStage(Stage):
         self._wake_main()
         self._idle.append(worker)
         await worker.parker.park()
-        self._waking = False
+        self._pool.waking = False
 
     async def _work_fast(self, worker: _Worker) -> None:
-        """Without timeout, retry, keys and columns: nothing but the call and the turn."""
-        ordered, silent = self.op.order == "input", self.op.emit == "none"
+        """In order, without timeout, retry, keys and columns: nothing but the call and the turn."""
+        pool, silent = self._pool, self.op.emit == "none"
         while True:
-            items = self._items
+            items, call = pool.items, pool.call
             for value in items:
-                seq = self._seq
-                self._seq = seq + 1
-                epoch = self._epoch
-                if not self._waking:
+                seq = pool.seq
+                pool.seq = seq + 1
+                if not pool.waking:
                     self._wake_one()
                 try:
-                    result = await self._call(value)
+                    result = await call(value)
                 except Exception as error:
                     result = self._give_up(value, None, error)
                     self._wake_main()
-                if ordered and seq != self._turn:
-                    task = _Task(seq, epoch, value, None)
+                if seq != pool.turn:
+                    task = _Task(seq, pool.epoch, value, None)
                     task.result = SKIP if silent else result
-                    self._waiting[seq] = (task, worker)
+                    pool.waiting[seq] = (task, worker)
                     await worker.parker.park()
                     continue
                 if result is not SKIP and not silent:
-                    self._out.append(result)
-                self._turn += 1
-                if self._main_waits:
+                    pool.out.append(result)
+                pool.turn = seq + 1
+                if pool.main_waits:
                     self._wake_main()
-                if ordered:
-                    if self._waiting:
-                        self._advance()
-                elif epoch != self._epoch:
+                if pool.waiting:
+                    self._advance()
+            if items is pool.items:  # else the next chunk has come while this worker awaited its call
+                await self._rest(worker)
+
+    async def _work_fast_unordered(self, worker: _Worker) -> None:
+        """The same, as the results come."""
+        pool, silent = self._pool, self.op.emit == "none"
+        while True:
+            items, call = pool.items, pool.call
+            for value in items:
+                pool.seq += 1
+                epoch = pool.epoch
+                if not pool.waking:
+                    self._wake_one()
+                try:
+                    result = await call(value)
+                except Exception as error:
+                    result = self._give_up(value, None, error)
+                    self._wake_main()
+                if result is not SKIP and not silent:
+                    pool.out.append(result)
+                pool.turn += 1
+                if pool.main_waits:
+                    self._wake_main()
+                if epoch != pool.epoch:
                     self._older_done(epoch)
-            if items is self._items:  # else the next chunk has come while this worker awaited its call
+            if items is pool.items:
                 await self._rest(worker)
 
     async def _work_watched(self, worker: _Worker) -> None:
         """With everything."""
         while True:
             if worker.task is None:
-                for item in self._items:
+                for item in self._pool.items:
                     value, origin = item if self._origins else (item, None)
-                    task = worker.task = _Task(self._seq, self._epoch, value, origin)
-                    self._seq += 1
+                    task = worker.task = _Task(self._pool.seq, self._pool.epoch, value, origin)
+                    self._pool.seq += 1
                     break
                 else:
                     await self._rest(worker)
                     continue
-                if not self._waking:
+                if not self._pool.waking:
                     self._wake_one()
                 if self.op.order == "key" and not await self._key_is_free(worker, task):
                     continue
@@ -331,7 +370,7 @@ class CallStage(Stage):
             task.calls += 1
             worker.since = anyio.current_time()
             try:
-                task.result = await self._call(task.value)
+                task.result = await self._pool.call(task.value)
             except Exception as error:
                 worker.since = None
                 delay = self._delay(task, error)
@@ -400,16 +439,16 @@ class CallStage(Stage):
     async def _completed(self, worker: _Worker, task: _Task) -> None:
         worker.task = None
         order = self.op.order
-        if order == "input" and task.seq != self._turn:
-            self._waiting[task.seq] = (task, worker)
+        if order == "input" and task.seq != self._pool.turn:
+            self._pool.waiting[task.seq] = (task, worker)
             await worker.parker.park()
             return
         self._give(task)
         if order == "input":
-            if self._waiting:
+            if self._pool.waiting:
                 self._advance()
             return
-        if task.epoch != self._epoch:
+        if task.epoch != self._pool.epoch:
             self._older_done(task.epoch)
         if order == "key":
             self._next_of(worker, task.key)
@@ -428,17 +467,17 @@ class CallStage(Stage):
         result, emit = task.result, self.op.emit
         if result is not SKIP and (emit != "input_if" or result) and emit != "none":
             if emit == "items":
-                self._out.append((task.value, result))
+                self._pool.out.append((task.value, result))
             else:
-                self._out.append(result if emit == "result" else task.value)
+                self._pool.out.append(result if emit == "result" else task.value)
             if self._origins:
                 self._out_origins.append(task.origin)
-        self._turn += 1
+        self._pool.turn += 1
         self._wake_main()
 
     def _advance(self) -> None:
         """Emit the results that have waited for this turn."""
-        while (found := self._waiting.pop(self._turn, None)) is not None:
+        while (found := self._pool.waiting.pop(self._pool.turn, None)) is not None:
             task, worker = found
             self._give(task)
             worker.parker.wake()
@@ -459,7 +498,7 @@ class CallStage(Stage):
                 "concurrency=, or pass threads= or processes= for a sync function"
             )
             raise Abort(len(self.nodes), value, error)
-        self._call = fn
+        self._pool.call = fn
         return result
 
     def _refuse(self, value: Any) -> None:
@@ -470,4 +509,4 @@ class CallStage(Stage):
 
     @property
     def in_flight(self) -> int:
-        return super().in_flight + (self._fed - self._turn) + len(self._out)
+        return super().in_flight + (self._fed - self._pool.turn) + len(self._pool.out)
