@@ -14,7 +14,7 @@ from reactor.core import Record
 _NAMESPACE = uuid.UUID("6f1e6c1e-4d4f-5d6a-9f8a-5b1b3f5a7c21")
 
 
-class DeadLetter(msgspec.Struct, gc=False):
+class DeadLetter(msgspec.Struct):
     """An event that was given up on, as it is handed to the pipeline's ``dead_letters=``.
 
     ``event`` is what the operator was given, ``origin`` the record (or plain value) that the source
@@ -22,9 +22,6 @@ class DeadLetter(msgspec.Struct, gc=False):
     operator from 0; where the origin is no record, those of the operator from 1. The texts are made when
     they are asked for: a stream in which many events fail doesn't pay for tracebacks that nobody reads.
     """
-
-    # Not tracked by the garbage collector: many are kept, and it would look at all of them again and again.
-    # The one cycle that would go through them (error, traceback, loop, here) is broken when the run ends.
 
     pipeline: str
     operator: str
