@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from reactor.engine.channel import Policy
 from reactor.engine.fuse import Loop, fuse
 from reactor.graph import ChannelView, Column, Description, Graph, Node, StageView
-from reactor.operators import Batch, Buffer, Fused, Origin, Split, Take, TakeWhile, TimedBatch
+from reactor.operators import (
+    Batch,
+    Buffer,
+    Call,
+    Fused,
+    Limit,
+    Origin,
+    Split,
+    Take,
+    TakeWhile,
+    TimedBatch,
+)
 
 Wanted = tuple[Column, ...]
 
@@ -41,6 +52,8 @@ class StagePlan:
     loop: Loop | None = None
     sources: frozenset[int] = frozenset()
     """The numbers of the sources with positions that events come from."""
+    in_order: bool = True
+    """True when the events of each source come in its order: the last one says which came before it."""
     inputs: list[ChannelPlan] = field(default_factory=list)
     outlets: list[list[ChannelPlan]] = field(default_factory=list)
 
@@ -79,6 +92,7 @@ def plan(graph: Graph) -> Plan:
         stage.name = " | ".join(names if len(names) <= 5 else [*names[:2], "...", *names[-2:]])
         ancestors = graph.ancestors(stage.head)
         stage.sources = frozenset(n for n, node in enumerate(numbered) if node in ancestors)
+        stage.in_order = not any(_reorders(graph, node, numbered) for node in ancestors)
     channels: list[ChannelPlan] = []
     for stage in stages:
         ports = stage.last.op.outputs
@@ -139,6 +153,19 @@ def _stages(graph: Graph) -> list[StagePlan]:
         if not isinstance(node.op, Split):
             open_at[node] = stage
     return stages
+
+
+def _reorders(graph: Graph, node: Node, numbered: tuple[Node, ...]) -> bool:
+    """True when events of one source may overtake each other here."""
+    op = node.op
+    if isinstance(op, Call):
+        return op.order != "input"
+    if isinstance(op, Limit):
+        return op.key is not None
+    if len(node.inputs) < 2:
+        return False
+    reached = [source for port in node.inputs for source in graph.ancestors(port.node) if source in numbered]
+    return len(reached) > len(set(reached))
 
 
 def _cut(graph: Graph, numbered: frozenset[Node]) -> frozenset[Node]:

@@ -291,7 +291,8 @@ class Stage(Failing):
         """Nothing follows: emit what is held (or drop it, to be read again), and tell the next stages."""
         limits = dict(end.limits or {})
         if self.cut is not None or self.finished:
-            limits |= cut(self.cut, self.sources, self.run.source_name)
+            last = self.cut if self.plan.in_order else None
+            limits |= cut(last, self.sources, self.run.source_name)
         running, self._running = self._running, None
         if running is not None:
             if self.finished:

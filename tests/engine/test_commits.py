@@ -268,6 +268,20 @@ async def test_take_commits_exactly_what_it_consumed(buffered: bool) -> None:
         assert log.committed == count
 
 
+async def test_take_behind_an_unordered_map_commits_nothing_that_was_overtaken() -> None:
+    gate, probe, log = Gate(), Probe[int](), Log(range(10))
+
+    async def the_first_waits(n: int) -> int:
+        if n == 0:
+            await gate(n)
+        return n
+
+    stream = Stream(log).map(the_first_waits, concurrency=2, ordered=False).take(3, volatile=True)
+    await Pipeline("p", stream.to(probe)).run()
+    assert probe.stored == [1, 2, 3]
+    assert log.committed == 0  # 0 has not been given on: it is read again
+
+
 async def test_take_behind_operators_commits_exactly_what_it_consumed() -> None:
     log, probe = Log(range(100)), Probe[int]()
     stream = Stream(log).filter(lambda n: n % 2).map(plus_one, concurrency=3).take(3, volatile=True)
