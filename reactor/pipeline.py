@@ -137,6 +137,7 @@ class Run:
 
         After the deadline of ``run`` or ``start`` what is left is cancelled. Doesn't raise: ``error`` tells.
         """
+        self._check_used("drain")
         self._stopped.set()
         self._execution.drain()
         with anyio.move_on_after(self._deadline):
@@ -152,9 +153,16 @@ class Run:
 
     async def wait(self) -> None:
         """Wait until it has ended; raise what it failed with."""
+        self._check_used("wait")
         await self._done.wait()
         if self.error is not None:
             raise self.error
+
+    def _check_used(self, call: str) -> None:
+        if not self._used:
+            raise ArgumentError(
+                f"{call}(): pipeline {self.name!r} hasn't been started: async with pipeline.start() as run: ..."
+            )
 
     def _use(self) -> None:
         if self._used:
@@ -244,6 +252,8 @@ async def run(*pipelines: Pipeline, drain: Duration = 30.0, on_failure: OnFailur
     if len(set(names)) < len(names):
         raise ArgumentError(f"run({', '.join(names)}): two pipelines have the same name")
     runs = [Run(pipeline, drain, on_failure) for pipeline in pipelines]
+    for each in runs:
+        each._use()
     async with _signals(*runs):
         async with anyio.create_task_group() as tasks:
             for each in runs:

@@ -176,7 +176,9 @@ def _payments(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]
             key.removeprefix("order-"): (status, amount)
             for key, status, amount in _query(home.gateway, _CHARGES)
         }
-        awaited = {i: ("approved", str(amount)) for i, amount in left.payments.items() if amount}
+        awaited = {
+            i: ("approved", str(amount)) for i, amount in left.payments.items() if amount and amount > 0
+        }
         awaited |= {i: ("declined", str(amount)) for i, amount in left.payments_dead.items()}
         counts = _counts(len(awaited), len(books))
         differing = _differing({invoice for invoice, _ in awaited.items() ^ books.items()})

@@ -111,9 +111,10 @@ def fingerprint(path: Path) -> str:
                     line.decode("utf-8")
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
+            utf16 = number == 1 and error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
             raise BadFile(
                 f"{path}, line {number}: byte {error.start + 1} (0x{byte:02x}) isn't UTF-8; "
-                "convert the file, for example: iconv -f latin1 -t utf-8"
+                f"convert the file, for example: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8"
             ) from None
         except (EOFError, OSError, gzip.BadGzipFile) as error:
             raise BadFile(f"{path}: damaged after line {number}: {error}") from None

@@ -70,7 +70,7 @@ class LogSource(Source[T_co]):
             self._end = await self._log.length()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
-        """Return 1 to ``limit`` records; None at the end of a source that doesn't follow.
+        """Return up to ``limit`` records, none where all that it saw was passed over; None at the end.
 
         Nothing is consumed until it returns. Raises DecodeError for a record that doesn't fit, again and
         again, unless ``reject`` takes it.
@@ -109,8 +109,7 @@ class LogSource(Source[T_co]):
                     self.reject(bad.record, bad.error)
             self._next = batch.next
             self.skipped += batch.skipped
-            if records:
-                return records
+            return records
 
     def _ring(self) -> None:
         if self._waiting and self._post is not None:

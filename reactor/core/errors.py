@@ -10,6 +10,8 @@ ReactorError
  ├── Overflow                          a buffer with ``overflow="error"`` was full
  ├── OperatorTimeout (TimeoutError)    one attempt of a function took longer than its ``timeout``
  ├── Deadlock                          all stages of a run wait for each other
+ ├── StrayCancellation                 a cancellation came out of a function, and nobody had asked for one
+ ├── ProcessDied                       the process that ran a function ended before it had a result
  ├── Cancelled                         the run was cancelled before its end
  ├── DrainTimeout                      the drain's deadline passed with events still in flight
  ├── FileError (OSError)               a file can't be opened, read or written
@@ -84,6 +86,17 @@ class OperatorTimeout(ReactorError, TimeoutError):
 
 class Deadlock(ReactorError):
     """All stages wait for each other; the message names the cycle."""
+
+
+class StrayCancellation(ReactorError):
+    """A function, source or sink let a cancellation through that was not meant for the run.
+
+    What it awaited was cancelled by somebody else. ``__cause__`` is what came out of it.
+    """
+
+
+class ProcessDied(ReactorError):
+    """The process that ran a function (``processes=``) ended before it had a result."""
 
 
 class Cancelled(ReactorError):

@@ -35,7 +35,9 @@ class Source(Generic[T_co]):
         """Connect, and go to the last committed position."""
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
-        """Return 1 to ``limit`` records, waiting until there is at least one; None at the end.
+        """Return up to ``limit`` records, waiting until there is something; None at the end.
+
+        None of what it saw may be wanted: then it returns no records, and its position has moved.
 
         It may be cancelled while it waits (a drain does that), and must then have consumed nothing.
         """

@@ -169,7 +169,11 @@ class Coordinator:
             if position is None or stage.source is None:
                 continue
             if position > self._committed.get(number, -1):
-                await stage.source.commit(position)
+                try:
+                    await stage.source.commit(position)
+                except Exception as error:
+                    stage.noted(error)
+                    raise
                 self._committed[number] = position
         # A barrier that an end hasn't passed isn't looked up any more once all have passed a later one.
         oldest = min((seen for end, seen in self.ends.items() if end not in self._completed), default=None)

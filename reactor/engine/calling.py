@@ -20,7 +20,7 @@ from reactor.core import ArgumentError, OperatorTimeout
 from reactor.engine.calls import Async, asynchronous
 from reactor.engine.channel import Parker
 from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
-from reactor.engine.failures import noted
+from reactor.engine.failures import noted, stray
 from reactor.engine.processes import Processes
 from reactor.engine.stage import SLICE, Stage
 from reactor.operators import SKIP, Abort, Call
@@ -303,6 +303,9 @@ class CallStage(Stage):
                 except Exception as error:
                     result = self._give_up(value, None, error)
                     self._wake_main()
+                except anyio.get_cancelled_exc_class() as error:
+                    result = self._give_up(value, None, stray(error))
+                    self._wake_main()
                 if seq != pool.turn:
                     task = _Task(seq, pool.epoch, value, None)
                     task.result = SKIP if silent else result
@@ -333,6 +336,9 @@ class CallStage(Stage):
                     result = await call(value)
                 except Exception as error:
                     result = self._give_up(value, None, error)
+                    self._wake_main()
+                except anyio.get_cancelled_exc_class() as error:
+                    result = self._give_up(value, None, stray(error))
                     self._wake_main()
                 if result is not SKIP and not silent:
                     pool.out.append(result)
@@ -374,6 +380,10 @@ class CallStage(Stage):
             except Exception as error:
                 worker.since = None
                 delay = self._delay(task, error)
+            except anyio.get_cancelled_exc_class() as error:
+                failure = stray(error)
+                worker.since = None
+                delay = self._delay(task, failure)
             else:
                 worker.since = None
                 delay = None

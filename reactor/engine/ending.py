@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +18,9 @@ from reactor.operators import Abort, SinkEnd
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
     from reactor.engine.plan import StagePlan
+
+
+Call = Callable[[], Awaitable[None]]
 
 
 class SinkStage(Stage):
@@ -69,7 +73,7 @@ class SinkStage(Stage):
 
     async def _write(self, chunk: Chunk) -> None:
         """Write it; what is refused is written again in halves, until the bad event stands alone."""
-        error, calls = await self._attempt(list(chunk.values))
+        error, calls = await self._attempt(partial(self.sink.write, list(chunk.values)), "write")
         if error is None:
             return
         n = len(chunk.values)
@@ -89,14 +93,15 @@ class SinkStage(Stage):
         if abort is not None:
             raise self.failed(abort, self._label)
 
-    async def _attempt(self, events: Sequence[Any]) -> tuple[Exception | None, int]:
+    async def _attempt(self, call: Call, what: str) -> tuple[Exception | None, int]:
+        """Call until it succeeds or is given up; return the last failure, and how many calls it took."""
         calls = 0
         began = anyio.current_time()
         try:
             while True:
                 calls += 1
                 try:
-                    await self._once(events)
+                    await self._once(call, what)
                     return None, calls
                 except Exception as error:
                     try:
@@ -111,21 +116,19 @@ class SinkStage(Stage):
         finally:
             self.busy += anyio.current_time() - began
 
-    async def _once(self, events: Sequence[Any]) -> None:
+    async def _once(self, call: Call, what: str) -> None:
         timeout = self.op.timeout
         if timeout is None:
-            return await self.sink.write(events)
+            return await call()
         with anyio.move_on_after(timeout) as scope:
-            return await self.sink.write(events)
+            return await call()
         if scope.cancelled_caught:
-            raise OperatorTimeout(f"{self._label}: the write took more than {timeout:g} s (timeout=)")
+            raise OperatorTimeout(f"{self._label}: the {what} took more than {timeout:g} s (timeout=)")
 
     async def _flush_sink(self) -> None:
-        try:
-            await self.sink.flush()
-        except Exception as error:
-            self._noted(error)
-            raise
+        error, _ = await self._attempt(self.sink.flush, "flush")
+        if error is not None:
+            raise self._noted(error)
 
     def _noted(self, error: Exception) -> Exception:
         return noted(error, self.run.graph.name, self._label)

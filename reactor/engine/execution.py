@@ -11,6 +11,7 @@ import anyio
 from reactor.core import Cancelled, Deadlock, DrainTimeout
 from reactor.engine.barriers import Coordinator, Reached
 from reactor.engine.channel import Census, Channel, Outlet
+from reactor.engine.failures import noted, stray
 from reactor.engine.kinds import stage_for
 from reactor.engine.letters import Letterbox
 from reactor.engine.limits import Limits
@@ -109,7 +110,7 @@ class Execution:
         try:
             try:
                 with self._scope:
-                    await self.letterbox.open()
+                    await self._open_letterbox()
                     async with anyio.create_task_group() as tasks:
                         for stage in self.stages:
                             tasks.start_soon(self._guard, stage, name=f"{self.graph.name}: {stage.name}")
@@ -123,11 +124,18 @@ class Execution:
                     try:
                         await self.letterbox.close()
                     except Exception as error:
-                        self._failed(error)
+                        self._failed(noted(error, self.graph.name, "dead_letters"))
         except BaseException:
             self._over("cancelled", None)
             raise
         self._raise()
+
+    async def _open_letterbox(self) -> None:
+        try:
+            await self.letterbox.open()
+        except Exception as error:
+            noted(error, self.graph.name, "dead_letters")
+            raise
 
     async def _until_settled(self) -> None:
         try:
@@ -152,9 +160,9 @@ class Execution:
             try:
                 await self._open(stage)
                 await stage.work()
-            except anyio.get_cancelled_exc_class():
+            except anyio.get_cancelled_exc_class() as error:
                 self._unwinding = True
-                raise
+                self._failed(noted(stray(error), self.graph.name, stage.name))
             except Exception as error:
                 self._failed(error)  # before it leaves the census: that the others now sleep is no deadlock
             finally:
@@ -169,7 +177,7 @@ class Execution:
                 try:
                     await stage.close()
                 except Exception as error:
-                    self._failed(error)
+                    self._failed(noted(error, self.graph.name, stage.name))
 
     async def _open(self, stage: Stage) -> None:
         """No source reads before every sink is open."""

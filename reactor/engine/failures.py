@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 import time
 from collections import Counter
@@ -9,7 +10,9 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from reactor.core import ArgumentError, Record
+import anyio
+
+from reactor.core import ArgumentError, Record, StrayCancellation
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
 from reactor.engine.fuse import Handler
 from reactor.operators import SKIP, Abort
@@ -94,12 +97,20 @@ class Failing:
     async def write_letters(self) -> None:
         """Store the dead letters of this stage that aren't yet."""
         letters = self.letters.copy()
-        await self.run.letterbox.write(letters)
+        try:
+            await self.run.letterbox.write(letters)
+        except Exception as error:
+            noted(error, self.run.graph.name, "dead_letters")
+            raise
         del self.letters[: len(letters)]
 
     def failed(self, abort: Abort, label: str) -> Exception:
         """Return what was raised, with a note that says where and at which event."""
-        return noted(abort.error, self.run.graph.name, label, abort.value)
+        error = abort.error
+        if isinstance(error, StopIteration | StopAsyncIteration):  # can't come out of a coroutine
+            error = RuntimeError(f"the function raised {type(error).__name__}")
+            error.__cause__ = abort.error
+        return noted(error, self.run.graph.name, label, abort.value)
 
 
 class _Within:
@@ -145,3 +156,16 @@ def short(event: Any) -> str:
         text = f"<{type(event).__name__}, whose repr raises {type(error).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def stray(error: BaseException) -> Exception:
+    """Return the failure that a cancellation is which nobody has asked this task for; raise on one that is meant.
+
+    asyncio takes a CancelledError that comes out of a task for the end that somebody wanted: without this, a
+    function that awaits what somebody else has cancelled would end the run as if it were complete.
+    """
+    if anyio.current_effective_deadline() == -math.inf:
+        raise error
+    failure = StrayCancellation(f"{type(error).__name__} came out of it, but nobody has cancelled the run")
+    failure.__cause__ = error
+    return failure

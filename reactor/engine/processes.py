@@ -11,11 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from reactor.core import ReactorError
-
-
-class ProcessDied(ReactorError):
-    """The process that ran a function ended before it had a result."""
+from reactor.core import ProcessDied
 
 
 class _One:

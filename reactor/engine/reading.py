@@ -268,7 +268,13 @@ class RecordStage(SourceStage):
                 if not self.draining and not self.finished:
                     self.position = source.position()
                 return
-            values = [record.value for record in records]
+            if not records:  # all that it saw was passed over, or rejected
+                self.position = source.position()
+                if self._wanted is not None:
+                    self.send_wanted()
+                await self.breathe()
+                continue
+            values = self._values(records)
             going = await self.emit(Chunk(values, (records,)) if origins else Chunk(values))
             self.position = source.position()
             if not going:
@@ -276,6 +282,15 @@ class RecordStage(SourceStage):
             if self._wanted is not None:
                 self.send_wanted()
             await anyio.lowlevel.checkpoint()
+
+    def _values(self, records: Sequence[Record[Any]]) -> list[Any]:
+        try:
+            return [record.value for record in records]
+        except (AttributeError, TypeError):
+            wrong = ArgumentError(
+                f"{type(self._source).__name__}.read() has to return a sequence of Record, or None"
+            )
+            raise self.noted(wrong) from None
 
     async def _ask(self) -> Sequence[Record[Any]] | None:
         with anyio.CancelScope() as self._scope:
