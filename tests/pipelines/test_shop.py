@@ -153,6 +153,22 @@ def test_a_file_without_rows_gives_zeros(orders_file: OrdersFile, tmp_path: Path
     assert (report["invoices"], report["net_total"]) == (0, "0.00")
 
 
+def test_a_file_that_ends_in_what_a_consumer_does_not_want_comes_to_its_end(
+    orders_file: OrdersFile, make_row: MakeRow, tmp_path: Path, run: Start
+) -> None:
+    report = run(orders_file([make_row("C1", -1), make_row("C2", -3)]), tmp_path / "home")
+    assert (report["orders"], report["cancellations"]) == (0, 2)
+    assert report["consumers"]["payment"] == {"handled": 0, "failed": 0, "dead_letters": 0}
+
+
+def test_an_order_with_a_negative_total_adds_up(
+    orders_file: OrdersFile, make_row: MakeRow, tmp_path: Path, run: Start
+) -> None:
+    report = run(orders_file([make_row("1", 1, "-5.00"), make_row("2", 1, "5.00")]), tmp_path / "home")
+    assert (report["orders"], report["order_total"]) == (2, "0.00")
+    assert report["consumers"]["payment"]["handled"] == 2
+
+
 def test_declined_payments_can_be_read(finished: tuple[Path, Any], app_to_its_end: Start) -> None:
     home, report = finished
     letters = app_to_its_end("dead-letters", "payments.dead", "--home", home).out.splitlines()
