@@ -28,6 +28,8 @@ class Feed(Generic[T]):
         self._taken = 0
         self._senders: deque[anyio.Event] = deque()
         """Where tasks wait that have an event and no room for it."""
+        self.coming = False
+        """True when tasks that waited for room have been woken: more is about to come."""
         self._reader: Parker | None = None
         self._ended = False
 
@@ -48,6 +50,7 @@ class Feed(Generic[T]):
         self._taken += len(events)
         if self._senders:
             self._wake(len(events))
+            self.coming = True
         return events
 
     def _wake(self, n: int) -> None:

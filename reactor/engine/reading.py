@@ -349,6 +349,10 @@ class FeedStage(SourceStage):
             if not values:
                 if feed.over:
                     return
+                if feed.coming:
+                    feed.coming = False
+                    await anyio.lowlevel.checkpoint()
+                    continue
                 self.park()
                 if feed.awaited:
                     self.run.coordinator.ask(urgent=True)

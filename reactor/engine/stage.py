@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SLICE = 0.005
 """A chunk that takes longer than so many seconds is followed by smaller ones."""
 
-BREATH = 0.001
+BREATH = 0.003
 """After so many seconds of work a stage lets others run, though it could go on."""
 
 _FIRST_LIMIT = 16

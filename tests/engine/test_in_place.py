@@ -216,7 +216,7 @@ async def test_iterating_lets_other_tasks_run() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other)
-        async for _ in Stream(range(100_000)):
+        async for _ in Stream(range(300_000)):
             pass
         tasks.cancel_scope.cancel()
     assert turns >= 10
