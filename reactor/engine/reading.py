@@ -56,6 +56,7 @@ class SourceStage(Stage):
         self.started = True
         if not self.finished and (self.keeps or not self.draining):
             await self.read()
+        self.unpark()
         self.over = True
         self._wanted = None
         self.run.coordinator.ask()

@@ -284,3 +284,17 @@ async def test_contextvars_set_by_a_function_are_those_of_the_stage_and_leak_now
     assert seen[0] == "host"
     assert seen[-1] == "host"
     assert var.get() == "host"
+
+
+async def test_a_function_that_raises_on_the_thousandth_event_has_given_on_the_999_before() -> None:
+    seen: list[int] = []
+
+    def check(n: int) -> int:
+        if n == 1000:
+            raise LookupError("no more")
+        return n
+
+    with pytest.raises(LookupError) as failure:
+        await Pipeline("p", Stream(range(1, 5000)).map(check).to(seen.append)).run()
+    assert seen == list(range(1, 1000))
+    assert failure.value.__notes__ == ["in pipeline 'p', operator map(check), event 1000"]

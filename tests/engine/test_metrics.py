@@ -193,3 +193,14 @@ async def test_in_flight_goes_back_to_nothing() -> None:
             gate.open()
             while run.metrics().in_flight:
                 await checkpoint()
+
+
+async def test_an_inlet_that_has_ended_waits_no_longer() -> None:
+    inlet = Inlet[int]()
+    async with Pipeline("p", Stream(inlet).discard()).start() as run:
+        await inlet.deliver(1)
+        inlet.close()
+        await run.wait()
+    before = run.metrics()["inlet"].idle
+    await anyio.sleep(0.02)
+    assert run.metrics()["inlet"].idle == before
