@@ -121,7 +121,9 @@ async def test_backpressures_when_the_next_operator_does(case: Case) -> None:
             for _ in range(20):
                 await checkpoint()
             await settle()
-            assert numbers.read == read <= 30
+            assert numbers.read <= 30
+            if "threads" not in case.name:  # a thread may come back when it likes, and let one more in
+                assert numbers.read == read
             assert gate.inside == 1
             run.cancel()
 
