@@ -4,7 +4,7 @@ STAMP := .venv/.stamp
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench brokers brokers-stop test-brokers format clean
 
 demo: $(STAMP)
 	$(BIN)/python -m pipelines.orders demo $(ARGS)
@@ -22,6 +22,18 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Real servers on loopback, started until brokers-stop; the tests start servers of their own.
+brokers: $(STAMP)
+	$(BIN)/python -m tests.servers install
+	$(BIN)/python -m tests.servers start
+
+brokers-stop: $(STAMP)
+	$(BIN)/python -m tests.servers stop
+
+test-brokers: $(STAMP)
+	$(BIN)/python -m tests.servers install
+	$(BIN)/python -m pytest tests/brokers tests/servers $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,8 @@
-"""``python -m benchmarks [WORKLOAD...]``: reactor beside the hand-written loop and its peers."""
+"""``python -m benchmarks [WORKLOAD...]``: reactor beside the hand-written loop and its peers.
+
+``python -m benchmarks nexmark [QUERY...]`` runs the queries of NEXMark: see ``benchmarks/nexmark``;
+``python -m benchmarks brokers [NAME...]`` goes through real brokers: see ``benchmarks/brokers``.
+"""
 
 import argparse
 import sys
@@ -48,6 +52,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["nexmark"]:
+        from .nexmark import command
+
+        return command.main(words[1:])
+    if words[:1] == ["brokers"]:
+        from .brokers import command as at_brokers
+
+        return at_brokers.main(words[1:])
     given = parse(arguments)
     # Peers warn about Python versions and each other; that isn't this report's subject.
     warnings.simplefilter("ignore")

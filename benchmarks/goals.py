@@ -37,6 +37,15 @@ GOALS = (
     Goal("async_map", "loop", 0.6, ">= 0.6 of the hand-written pool"),
     Goal("async_map", "aiostream", 200, ">= 200 x aiostream"),
     Goal("batch", "bytewax", 10, ">= 10 x bytewax"),
+    Goal("window", "loop", 0.75, ">= 0.75 of the loop"),
+    Goal("window", "loop-inlined", 0.45, ">= 0.45 of the inlined loop"),
+    Goal("window", "bytewax", 15, ">= 15 x bytewax"),
+    Goal("checkpoint-fused", "without", 0.9, ">= 0.9 of the same without"),
+    Goal("checkpoint-window", "without", 0.9, ">= 0.9 of the same without"),
+    Goal("codecs-json", "loop", 0.8, ">= 0.8 of the bare library"),
+    Goal("codecs-msgpack", "loop", 0.8, ">= 0.8 of the bare library"),
+    Goal("codecs-avro", "loop", 0.8, ">= 0.8 of the bare library"),
+    Goal("codecs-protobuf", "loop", 0.8, ">= 0.8 of the bare library"),
     Goal("latency", "loop", 1 / 1.5, "latency <= 1.5 x a queue hop"),
 )
 

@@ -15,6 +15,7 @@ SYSTEMS = (
     "reactor",
     "loop",
     "loop-inlined",
+    "without",
     "asyncgen",
     "asyncio-queue",
     "anyio",
@@ -61,7 +62,11 @@ class Workload:
     what: str
     events: int
     unit: str = "event"
+    prepare: Callable[[int], object] | None = None
+    """Makes the events ready, so many of them, before a system is timed."""
     contenders: list[Contender] = field(default_factory=list)
+    baseline: str = BASELINE
+    """The system that the others are measured against, and whose result is right."""
 
     def system(
         self, name: str, *, share: float = 1.0
@@ -156,12 +161,13 @@ def compare(
 ) -> list[Outcome]:
     """All systems in turn, ``rounds`` times (A B C A B C ...), so that a slow moment of the machine hits all.
 
-    The loop always takes part: the others are measured against it, round by round. A system that raises, or
-    whose result isn't the loop's, is told to ``failed`` and left out; without ``failed`` it raises.
+    The loop (or another baseline of the workload's) always takes part: the others are measured against it, round
+    by round. A system that raises, or whose result isn't the baseline's, is told to ``failed`` and left out;
+    without ``failed`` it raises.
     """
-    wanted = {*systems, BASELINE}
+    wanted = {*systems, workload.baseline}
     contenders = [contender for contender in workload.contenders if contender.system in wanted]
-    loop = next(contender for contender in contenders if contender.system == BASELINE)
+    loop = next(contender for contender in contenders if contender.system == workload.baseline)
     expected: dict[int, Any] = {}
     times: dict[str, list[float]] = {contender.system: [] for contender in contenders}
     for number in range(rounds + 1):
@@ -169,6 +175,8 @@ def compare(
             progress(f"{workload.name}: round {number} of {rounds}, {contender.system}")
             # The first round warms imports, caches and bytecode, and checks results; it isn't counted.
             size = contender.events(events if number else events // 20)
+            if workload.prepare is not None:
+                workload.prepare(size)
             if size not in expected:
                 expected[size] = measure(loop, size).result
             try:
@@ -189,7 +197,7 @@ def compare(
             contender.system,
             contender.events(events),
             tuple(times[contender.system]),
-            tuple(b / t for b, t in zip(times[BASELINE], times[contender.system], strict=True)),
+            tuple(b / t for b, t in zip(times[workload.baseline], times[contender.system], strict=True)),
         )
         for contender in contenders
     ]

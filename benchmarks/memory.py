@@ -68,10 +68,10 @@ def main(system: str, events: int) -> None:
     json.dump({"ns_per_event": taken / events, "peak_mib": peak_mib(), "result": result}, sys.stdout)
 
 
-def measure(system: str, events: int) -> dict[str, Any]:
-    """Start the process, check its result, and hand back its time and peak."""
+def in_process(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module in a process of its own, and hand back the JSON that it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", system, str(events)],
+        [sys.executable, "-W", "ignore", "-m", module, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -79,6 +79,12 @@ def measure(system: str, events: int) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it died")
     found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure(system: str, events: int) -> dict[str, Any]:
+    """Start the process, check its result, and hand back its time and peak."""
+    found = in_process("benchmarks.memory", system, events)
     if found["result"] != events:
         raise AssertionError(f"{system} handled {found['result']} of {events} events")
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reactor import Keyed, Stream
+from reactor import Keyed, Stream, Windows
 from reactor.arguments import DEFAULTS
 from reactor.operators import NOTHING
 
@@ -19,11 +19,12 @@ Each method of a [`Stream`](guide.md#streams-and-operators) returns a new stream
 with time: when it *emits*, when it holds its input back (*backpressures*), and when it *completes*. They are
 executed as tests.
 
-- **timeout, retry, on_error**: see [Errors](guide.md#errors). **concurrency, ordered, key, threads, processes**:
-  see [Functions](guide.md#functions). **name** is how errors, metrics and `explain()` call the operator.
+- **timeout, retry, breaker, on_error**: see [Errors](guide.md#errors). **concurrency, ordered, key, threads,
+  processes**: see [Functions](guide.md#functions). **name** is how errors, metrics and `explain()` call the
+  operator, and what its saved state is filed under.
 - **volatile**: an operator that *remembers* is refused over a subscribed topic, which is read on from its
-  saved position after a restart, unless `volatile=True` accepts that what was remembered is lost. Its memory
-  is that of the process: there are no checkpoints yet.
+  saved position after a restart, unless the pipeline has `checkpoint=`, or `volatile=True` accepts that what
+  was remembered is lost.
 """
 
 # Each family: heading, what is to be said first, an example, what that prints, the operators.
@@ -36,7 +37,15 @@ words = Stream(["to be", "or not"]).flat_map(str.split).filter(lambda word: word
 print(await words.collect())
 """,
         "['TO', 'BE', 'NOT']",
-        [Stream.map, Stream.starmap, Stream.filter, Stream.tap, Stream.flat_map, Stream.of_type],
+        [
+            Stream.map,
+            Stream.starmap,
+            Stream.filter,
+            Stream.tap,
+            Stream.flat_map,
+            Stream.switch_map,
+            Stream.of_type,
+        ],
     ),
     (
         "Remembering",
@@ -71,7 +80,49 @@ limit = RateLimit(100, per=1, burst=10)
 print(await Stream(range(12)).rate_limit(limit).count())
 """,
         "[[0, 1], [2, 3], [4]]\n[['ab'], ['cde', 'f']]\n12",
-        [Stream.batch, Stream.rate_limit, Stream.buffer],
+        [Stream.batch, Stream.rate_limit, Stream.buffer, Stream.conflate],
+    ),
+    (
+        "By the clock",
+        "The run's clock: tests drive it, see [testing](testing.md).",
+        """\
+ticks = Stream(range(100)).map(lambda n: n * n)
+print(await ticks.throttle(60).collect())
+print(await ticks.debounce(0.01).collect())
+""",
+        "[0]\n[9801]",
+        [Stream.throttle, Stream.debounce, Stream.sample, Stream.delay, Stream.timeout],
+    ),
+    (
+        "Event time, windows, joins",
+        "See [event time](guide.md#event-time-and-windows). All of these remember, in memory.",
+        """\
+sales = [("UK", 10, 5), ("FR", 12, 7), ("UK", 65, 1), ("UK", 50, 2)]  # country, second, amount
+timed = Stream(sales).event_time(lambda sale: sale[1], out_of_order=30, unit="s")
+minutes = timed.key_by(lambda sale: sale[0]).window(Tumbling(60))
+async for result in minutes.sum(lambda sale: sale[2]):
+    print(result.key, result.window.starts_at.strftime("%H:%M"), result.value)
+""",
+        "UK 00:00 7\nFR 00:00 7\nUK 00:01 1",
+        [
+            Stream.event_time,
+            Stream.window,
+            Keyed.window,
+            Windows.count,
+            Windows.sum,
+            Windows.mean,
+            Windows.min,
+            Windows.max,
+            Windows.collect,
+            Windows.reduce,
+            Windows.fold,
+            Windows.top,
+            Windows.quantile,
+            Windows.aggregate,
+            Keyed.join,
+            Keyed.join_table,
+            Keyed.process,
+        ],
     ),
     (
         "Several streams become one",
@@ -83,7 +134,14 @@ print(await letters.zip(numbers).collect())
 print(sorted(map(str, await letters.merge(numbers).collect())))
 """,
         "['a', 'b', 'c', 1, 2]\n[('a', 1), ('b', 2)]\n['1', '2', 'a', 'b', 'c']",
-        [Stream.merge, Stream.concat, Stream.zip],
+        [
+            Stream.merge,
+            Stream.concat,
+            Stream.interleave,
+            Stream.zip,
+            Stream.combine_latest,
+            Stream.with_latest,
+        ],
     ),
     (
         "One stream becomes several",
@@ -142,7 +200,7 @@ def signature(operator: Callable[..., Any]) -> str:
     parameters: list[inspect.Parameter] = []
     for parameter in list(inspect.signature(operator).parameters.values())[1:]:
         parameter = parameter.replace(annotation=empty)
-        if parameter.name == "how":  # what map, starmap and flat_map share
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:  # what map, starmap and flat_map share
             parameters += [
                 inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
                 for name, default in DEFAULTS.items()
@@ -152,14 +210,14 @@ def signature(operator: Callable[..., Any]) -> str:
         else:
             parameters.append(parameter)
     shown = str(inspect.Signature(parameters)).replace("=Ellipsis", "=...")
-    owner = "keyed" if operator.__qualname__.startswith("Keyed.") else "stream"
+    owner = operator.__qualname__.partition(".")[0].lower()
     return f"{owner}.{operator.__name__}{shown}"
 
 
 def entry(operator: Callable[..., Any]) -> list[str]:
     """Heading, signature, what it says; the three lines as a list."""
     said = inspect.cleandoc(operator.__doc__ or "").replace("``", "`").splitlines()
-    title = operator.__name__ if not operator.__qualname__.startswith("Keyed.") else operator.__qualname__
+    title = operator.__qualname__.removeprefix("Stream.")
     lines = [f"### {title}", "", "```text", signature(operator), "```", ""]
     for line in said:
         when, colon, rest = line.partition(" when: ")
@@ -170,7 +228,7 @@ def entry(operator: Callable[..., Any]) -> list[str]:
 
 def example(code: str, output: str) -> list[str]:
     """The code as a program that can be run by itself."""
-    needed = [name for name in ("Pipeline", "RateLimit", "Stream") if name in code]
+    needed = [name for name in ("Pipeline", "RateLimit", "Stream", "Tumbling") if name in code]
     body = [f"    {line}".rstrip() for line in code.splitlines()]
     program = ["import asyncio", "", f"from reactor import {', '.join(needed)}", "", ""]
     program += ["async def main() -> None:", *body, "", "", "asyncio.run(main())"]

@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import Any, Literal, cast
 
 from reactor.core import ArgumentError, duration
-from reactor.delivery import Fail, OnError, Retry
+from reactor.delivery import CircuitBreaker, Fail, OnError, Retry
 from reactor.graph import name_of
 from reactor.operators import NOTHING, Call, Emit, Order
 
@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "key": None,
     "timeout": None,
     "retry": None,
+    "breaker": None,
     "on_error": Fail(),
     "name": None,
 }
@@ -57,7 +58,7 @@ def pooled(
         )
     for word, size in sizes.items():
         whole(f"{verb}({word}", size, 1)
-    key, retry = how["key"], how["retry"]
+    key, retry, breaker = how["key"], how["retry"], how["breaker"]
     if key is not None:
         key = refusing(key, f"{verb}(key=")
         if not how["ordered"]:
@@ -82,13 +83,46 @@ def pooled(
             raise ArgumentError(
                 f"{verb}({name_of(fn)}): key= and ordered= need concurrency=, threads= or processes="
             )
-        if retry is None:
+        if retry is None and breaker is None:
             return None
         where = "inline"
     order: Order = "key" if key is not None else "input" if how["ordered"] else "done"
     size = next(iter(sizes.values()), 1)
+    breaking(verb, breaker, retry, how["on_error"], size)
+    outputs = int(emit != "none")
     return Call(
-        verb, fn, size, emit, order, key, seconds, retry, how["on_error"], star, where, int(emit != "none")
+        verb, fn, size, emit, order, key, seconds, retry, how["on_error"], star, where, outputs, breaker
+    )
+
+
+def gives_streams(verb: str, fn: Any, how: dict[str, Any]) -> bool:
+    """True when what the function returns may be a stream of its own; checks what such a function takes."""
+    if not callable(fn):
+        raise ArgumentError(f"{verb}({fn!r}): the first argument is a function")
+    generates = is_async_generator(fn)
+    words = ("threads", "processes", "key", "timeout", "retry", "breaker")
+    apart = [word for word in words if how[word] is not None]
+    if not generates and verb == "flat_map" and (how["concurrency"] is None or apart or is_async(fn)):
+        return False
+    for word in apart:
+        raise ArgumentError(
+            f"{verb}({name_of(fn)}, {word}=): not with an async generator function, which may have given items "
+            f"before it fails; use {word}= around the calls inside of it"
+            if word in ("timeout", "retry", "breaker")
+            else f"{verb}({name_of(fn)}, {word}=): not with an async generator function; use concurrency="
+        )
+    if how["concurrency"] is not None:
+        whole(f"{verb}(concurrency", how["concurrency"], 1)
+    policy(verb, how["on_error"])
+    return True
+
+
+def is_async_generator(fn: Any) -> bool:
+    """True for an async generator function, or an object whose ``__call__`` is one."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.isasyncgenfunction(fn) or inspect.isasyncgenfunction(
+        type(fn).__call__ if callable(fn) else None
     )
 
 
@@ -108,6 +142,23 @@ def retrying(verb: str, retry: Any) -> Retry | None:
     return retry
 
 
+def breaking(verb: str, breaker: Any, retry: Retry | None, on_error: OnError, concurrency: int = 1) -> Any:
+    """Return what is a CircuitBreaker that can ever open, or None."""
+    if breaker is None:
+        return None
+    if not isinstance(breaker, CircuitBreaker):
+        raise ArgumentError(f"{verb}(breaker={breaker!r}): must be a CircuitBreaker(...)")
+    calls = 1 if retry is None else retry.calls
+    before = concurrency * (calls - 1) + 1
+    if isinstance(on_error, Fail) and before < breaker.failures:
+        raise ArgumentError(
+            f"{verb}(breaker=): after {before} failure{'s'[: before != 1]} in a row the run fails, before "
+            f"failures={breaker.failures} open the circuit; pass retry= with more calls, another on_error=, or "
+            "fewer failures="
+        )
+    return breaker
+
+
 def is_async(fn: Callable[..., Any]) -> bool:
     """True for a coroutine function, or an object with an async ``__call__``."""
     inner: Any = fn
@@ -115,7 +166,7 @@ def is_async(fn: Callable[..., Any]) -> bool:
         inner = inner.func
     if inspect.isasyncgenfunction(inner):
         raise ArgumentError(
-            f"{name_of(fn)}: an async generator function; it can be a source, or go to through()"
+            f"{name_of(fn)}: an async generator function; it can be a source, or go to flat_map(), or to through()"
         )
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
         type(inner).__call__ if callable(inner) else None

@@ -170,6 +170,7 @@ class Inlet(Feed[T]):
     def fail(self, error: BaseException | None) -> None:
         self._over = True
         self._error = error
+        self._reader = None  # it would hold on to the whole run
         self.stop()
         self._events = []
         while self._awaited:

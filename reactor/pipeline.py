@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import signal
 import threading
@@ -12,15 +13,18 @@ from typing import Any, Literal, TypeVar
 
 import anyio
 import anyio.abc
+import anyio.from_thread
+import anyio.lowlevel
 
 from reactor.arguments import whole
-from reactor.core import ArgumentError, Cancelled, Duration, Sink, duration
-from reactor.delivery import DeadLetter
-from reactor.engine import Execution, Metrics, State, described, log
+from reactor.connectors.states import state_store
+from reactor.core import ArgumentError, Cancelled, Duration, Sink, StateError, duration
+from reactor.delivery import Checkpoint, Checkpoints, DeadLetter, Guarantee, Restart, Savepoint
+from reactor.engine import Execution, Metrics, Restarts, Stage, described, log, remembered
 from reactor.graph import Graph, check, describe
 from reactor.stream import Ending
 
-__all__ = ["Pipeline", "Run", "run"]
+__all__ = ["Pipeline", "Remembered", "Run", "RunState", "run"]
 
 T = TypeVar("T")
 
@@ -36,6 +40,11 @@ class Pipeline:
     ``chunk`` is how many events are handled at once at most; ``interval`` is how often (seconds) the positions
     of the sources are committed while events flow.
 
+    With ``checkpoint`` (a URL as ``sqlite:state.db``, or Checkpoints) positions are saved together with what the
+    operators remember, and the next run goes on from there. ``guarantee="exactly-once"`` has sinks publish what
+    they were given only when a checkpoint stands; the check names what can't. With ``restart`` a run that has
+    failed goes on from its last checkpoint by itself.
+
     Raises GraphError with all faults at once.
     """
 
@@ -47,6 +56,9 @@ class Pipeline:
         capacity: int = 1024,
         chunk: int = 4096,
         interval: Duration = 1.0,
+        checkpoint: str | Checkpoints | None = None,
+        guarantee: Guarantee = "at-least-once",
+        restart: Restart | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ArgumentError(f"Pipeline({name!r}): the first argument is its name")
@@ -63,7 +75,14 @@ class Pipeline:
             capacity=whole(f"Pipeline({name!r}, capacity", capacity, 1),
             chunk=whole(f"Pipeline({name!r}, chunk", chunk, 1),
             interval=duration(interval, f"Pipeline({name!r}, interval"),
+            checkpoints=None if checkpoint is None else _checkpoints(name, checkpoint),
+            guarantee=guarantee,
         )
+        if guarantee not in ("at-least-once", "exactly-once"):
+            raise ArgumentError(
+                f'Pipeline({name!r}, guarantee={guarantee!r}): must be "at-least-once" or "exactly-once"'
+            )
+        self.restart = restart
         check(self._graph)
 
     def __repr__(self) -> str:
@@ -98,6 +117,45 @@ class Pipeline:
         return Run(self, drain, on_failure)
 
 
+class RunState(str):
+    """How a run stands, as text; and what its operators remember, by their names."""
+
+    __slots__ = ("_execution",)
+    _execution: Execution
+
+    def __new__(cls, execution: Execution) -> RunState:
+        """Say how the run stands now."""
+        made = super().__new__(cls, execution.state)
+        made._execution = execution
+        return made
+
+    def __call__(self, name: str) -> Remembered:
+        """Return what the operator with this name remembers. Raises ArgumentError where there is none."""
+        known = self._execution.remembering()
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ArgumentError(
+                f"state({name!r}): no operator of this name remembers anything; there are: {names}"
+            )
+        return Remembered(*known[name])
+
+
+class Remembered:
+    """What one operator remembers, live: it changes while events flow."""
+
+    def __init__(self, stage: Stage, at: int) -> None:
+        self._stage = stage
+        self._at = at
+
+    def get(self, key: Any = None) -> Any:
+        """Return what is remembered of a key, None for nothing.
+
+        Of a window: its open windows with their values as of now. Of scan: the state. Of process: the object. Of
+        a join with a table: the newest version. Where there are no keys, leave the key out.
+        """
+        return remembered(self._stage.states, self._at, key)
+
+
 class Run:
     """One live execution of a pipeline."""
 
@@ -110,8 +168,12 @@ class Run:
         self._done = anyio.Event()
         self._stopped = anyio.Event()
         self._used = False
+        self._token: Any = None
+        self._thread: int | None = None
         self.restarts = 0
-        """How often ``on_failure`` has started it again."""
+        """How often ``restart=`` or ``on_failure`` has started it again."""
+        restart = pipeline.restart
+        self._restarts = Restarts(restart, f"pipeline {pipeline.name!r}") if restart is not None else None
 
     @property
     def name(self) -> str:
@@ -119,9 +181,12 @@ class Run:
         return self.pipeline.name
 
     @property
-    def state(self) -> State:
-        """``ready``, ``running``, ``draining``, ``complete``, ``failed`` or ``cancelled``."""
-        return self._execution.state
+    def state(self) -> RunState:
+        """``ready``, ``standby``, ``running``, ``draining``, ``complete``, ``failed`` or ``cancelled``.
+
+        Called with the name of an operator it is what that remembers now: ``run.state("revenue").get("DE")``.
+        """
+        return RunState(self._execution)
 
     @property
     def error(self) -> BaseException | None:
@@ -131,6 +196,28 @@ class Run:
     def metrics(self) -> Metrics:
         """What each stage has done so far."""
         return self._execution.metrics()
+
+    async def checkpoint(self) -> Checkpoint:
+        """Take a checkpoint now, and return it when it stands; the last one where the run is over.
+
+        Raises StateError where there is none: the run has failed, or has only just begun to stand by.
+        """
+        self._check_used("checkpoint")
+        execution = self._execution
+        if not execution.saves:
+            raise ArgumentError(
+                f'checkpoint(): pipeline {self.name!r} has none; pass Pipeline(..., checkpoint="sqlite:state.db")'
+            )
+        taken: Checkpoint | None = await execution.coordinator.now()
+        if taken is None:
+            raise StateError(f"pipeline {self.name!r}: no checkpoint was taken, the run is {self.state}")
+        return taken
+
+    async def savepoint(self, name: str) -> Savepoint:
+        """Take a checkpoint now and keep it under a name, until somebody deletes it: see ``checkpoints(url)``."""
+        await self.checkpoint()
+        kept: Savepoint = await self._execution.coordinator.store.keep(self.name, name)
+        return kept
 
     async def drain(self) -> None:
         """Stop the sources, let what is in flight reach the sinks, and return when it is over.
@@ -147,7 +234,16 @@ class Run:
         await self._done.wait()
 
     def cancel(self) -> None:
-        """Abandon what is in flight, and end."""
+        """Abandon what is in flight, and end. May be called from any thread, again and again."""
+        if self._token is None or threading.get_ident() == self._thread:
+            self._cancel()
+            return
+        try:
+            anyio.from_thread.run_sync(self._cancel, token=self._token)
+        except anyio.RunFinishedError:
+            pass  # the loop has ended, and the run with it
+
+    def _cancel(self) -> None:
         self._stopped.set()
         self._execution.cancel()
 
@@ -168,6 +264,7 @@ class Run:
         if self._used:
             raise ArgumentError(f"pipeline {self.name!r}: a run runs once; call run() or start() again")
         self._used = True
+        self._token, self._thread = anyio.lowlevel.current_token(), threading.get_ident()
 
     async def _execute(self) -> None:
         try:
@@ -188,7 +285,17 @@ class Run:
             self._done.set()
 
     async def _again(self, error: Exception) -> float | None:
-        if self._on_failure is None or isinstance(error, Cancelled) or self._stopped.is_set():
+        if isinstance(error, Cancelled) or self._stopped.is_set():
+            return None
+        if self._restarts is not None:
+            if self._execution.progressed:
+                self._restarts.worked()
+            try:
+                return self._restarts.failed(error)
+            except Exception:  # it is given up, and has a note that says so
+                if self._on_failure is None:
+                    return None
+        if self._on_failure is None:
             return None
         answer: Any = self._on_failure(error)
         if inspect.isawaitable(answer):
@@ -208,7 +315,7 @@ class Run:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._in_background, name=f"pipeline {self.name}")
-        await self._execution.opened.wait()
+        await self._execution.entered.wait()
         return self
 
     async def _in_background(self) -> None:
@@ -318,6 +425,18 @@ class _TopicLetters(Sink[DeadLetter]):
 
     async def close(self) -> None:
         await self._sink.close()
+
+
+def _checkpoints(pipeline: str, given: Any) -> Checkpoints:
+    if isinstance(given, str):
+        given = Checkpoints(given)
+    if not isinstance(given, Checkpoints):
+        raise ArgumentError(
+            f"Pipeline({pipeline!r}, checkpoint={given!r}): a URL as sqlite:state.db, or Checkpoints(...)"
+        )
+    if isinstance(given.store, str):
+        return dataclasses.replace(given, store=state_store(given.store))
+    return given
 
 
 def _letters(pipeline: str, target: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from dataclasses import replace
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
@@ -31,7 +32,9 @@ from typing import (
 
 from reactor.arguments import (
     MISSING,
+    breaking,
     completed,
+    gives_streams,
     policy,
     pooled,
     refusing,
@@ -43,7 +46,7 @@ from reactor.arguments import (
     whole,
 )
 from reactor.core import ArgumentError, Duration, Empty, MissingExtra, Sink, Source, UsedTwice, duration
-from reactor.delivery import Fail, Fallback, OnError, Retry
+from reactor.delivery import CircuitBreaker, Fail, Fallback, OnError, Restart, Retry
 from reactor.engine import Execution, Feed, Opened, iterate
 from reactor.graph import Graph, Node, Operator, Port, check, name_of
 from reactor.operators import (
@@ -51,15 +54,22 @@ from reactor.operators import (
     Batch,
     Buffer,
     CallSink,
+    CombineLatest,
     Concat,
+    Conflate,
+    Debounce,
+    Delay,
     Distinct,
     Emit,
     Enumerate,
+    EventTime,
     Filter,
     FlatMap,
     Fold,
     Foreign,
     Gather,
+    Inner,
+    Interleave,
     Items,
     Limit,
     Map,
@@ -68,6 +78,7 @@ from reactor.operators import (
     Origin,
     Pairwise,
     RateLimit,
+    Sample,
     Scan,
     SinkEnd,
     Skip,
@@ -77,13 +88,18 @@ from reactor.operators import (
     Take,
     TakeWhile,
     Tap,
+    Throttle,
     TimedBatch,
+    Timeout,
+    WithLatest,
     Zip,
 )
+from reactor.windows import Assigner, Early, Unit, converter, micros
 
 if TYPE_CHECKING:
     from reactor.keyed import Keyed
     from reactor.topics import Topic
+    from reactor.windowed import Windows
 
 __all__ = ["Ending", "Routes", "Stream"]
 
@@ -151,6 +167,21 @@ def _origin(given: Any) -> Origin:
     )
 
 
+def _check_restart(origin: Origin, restart: Any) -> None:
+    where = f"Stream({origin.describe()}, restart="
+    if not isinstance(restart, Restart):
+        raise ArgumentError(f"{where}{restart!r}): must be a Restart(...)")
+    if origin.kind not in ("source", "callable"):
+        raise ArgumentError(
+            f"{where}): only a Source, or a callable that returns an iterable, can be read again"
+        )
+    source = type(origin.given)
+    if origin.kind == "source" and source.position is not Source.position and source.seek is Source.seek:
+        raise ArgumentError(
+            f"{where}): {source.__name__} has positions, but can't go to one; override its seek()"
+        )
+
+
 class Ending:
     """A branch that has come to its end: what a Pipeline is made of."""
 
@@ -170,10 +201,15 @@ class Stream(Generic[T_co]):
     Inlet. Each method returns a new stream, which begins with this one. Two branches that go out from the
     same stream object share its work: it runs once, and both get every event.
 
+    With ``restart=Restart(...)`` a source that fails is read again after a while: a Source is closed, opened
+    again and goes on behind the last event that it gave; a callable is called again, and what it returns then
+    is read from its beginning. How often is in the metrics, and logged.
+
     Functions may be sync or async. ``concurrency=n`` awaits up to n results at a time (``ordered=False``: as
     they come; ``key=``: in order within each key); ``threads=n`` and ``processes=n`` are for functions that
     block or compute. ``timeout=`` (seconds, of each attempt), then ``retry=Retry(...)``, then ``on_error=``
-    (Fail, Skip, DeadLetters or Fallback) say what a failure means. ``name=`` is how errors, metrics and
+    (Fail, Skip, DeadLetters or Fallback) say what a failure means; ``breaker=CircuitBreaker(...)`` stops calling
+    what is down. ``name=`` is how errors, metrics and
     ``explain()`` call the operator. ``volatile=True`` accepts that what an operator remembers is lost when
     the process ends, over sources that are read on from a saved position.
 
@@ -183,18 +219,28 @@ class Stream(Generic[T_co]):
     __slots__ = ("_port",)
 
     @overload
-    def __init__(self: Stream[T], source: Source[T] | Feed[T]) -> None: ...
+    def __init__(self: Stream[T], source: Source[T], *, restart: Restart | None = ...) -> None: ...
+    @overload
+    def __init__(self: Stream[T], source: Feed[T]) -> None: ...
     @overload
     def __init__(self: Stream[T], source: Iterable[T]) -> None: ...
     @overload
     def __init__(self: Stream[T], source: AsyncIterable[T]) -> None: ...
     @overload
-    def __init__(self: Stream[T], source: Callable[[], Iterable[T]]) -> None: ...
+    def __init__(
+        self: Stream[T], source: Callable[[], Iterable[T]], *, restart: Restart | None = ...
+    ) -> None: ...
     @overload
-    def __init__(self: Stream[T], source: Callable[[], AsyncIterable[T]]) -> None: ...
+    def __init__(
+        self: Stream[T], source: Callable[[], AsyncIterable[T]], *, restart: Restart | None = ...
+    ) -> None: ...
 
-    def __init__(self, source: Any) -> None:
-        self._port = Port(Node(_origin(source)))
+    def __init__(self, source: Any, *, restart: Restart | None = None) -> None:
+        origin = _origin(source)
+        if restart is not None:
+            _check_restart(origin, restart)
+            origin = replace(origin, restart=restart)
+        self._port = Port(Node(origin))
 
     def __repr__(self) -> str:
         labels: list[str] = []
@@ -225,6 +271,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -239,6 +286,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -262,6 +310,7 @@ class Stream(Generic[T_co]):
         key: Callable[[tuple[*Ts]], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -276,6 +325,7 @@ class Stream(Generic[T_co]):
         key: Callable[[tuple[*Ts]], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -300,6 +350,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = None,
         timeout: Duration | None = None,
         retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
         on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Stream[T_co]:
@@ -309,7 +360,7 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
         Completes when: its input has.
         """
-        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, breaker, on_error, name)
         return self._apply("filter", predicate, Filter, "input_if", how)
 
     def tap(
@@ -323,6 +374,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = None,
         timeout: Duration | None = None,
         retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
         on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Stream[T_co]:
@@ -332,9 +384,19 @@ class Stream(Generic[T_co]):
         Backpressures when: the next operator does, or ``concurrency`` events are in flight or wait their turn.
         Completes when: its input has.
         """
-        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, on_error, name)
+        how = settings(concurrency, ordered, threads, processes, key, timeout, retry, breaker, on_error, name)
         return self._apply("tap", fn, Tap, "input", how)
 
+    @overload
+    def flat_map(
+        self,
+        fn: Callable[[T_co], AsyncIterable[U]],
+        *,
+        concurrency: int | None = ...,
+        ordered: bool = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Stream[U]: ...
     @overload
     def flat_map(
         self,
@@ -345,6 +407,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -359,6 +422,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Stream[U]: ...
@@ -366,11 +430,51 @@ class Stream(Generic[T_co]):
     def flat_map(self, fn: Callable[[Any], Any], **how: Any) -> Stream[Any]:
         """Emit every item of the iterable that the function returns; a lazy one is read bit by bit.
 
+        The function may be an async generator function; with ``concurrency=`` also one that returns an async
+        iterable or a Stream. Up to ``concurrency`` of these are read at a time, each is asked for its next
+        item when the one before has gone on, and closed once. ``ordered=False``: their items as they come.
+        Else the items of one event come after those of the event before, and up to 16 of each wait for that.
+        A drain waits for those that are open.
+
         Emits when: the iterable gives an item.
-        Backpressures when: the next operator does, also in the middle of an iterable.
+        Backpressures when: the next operator does, also in the middle of an iterable, or ``concurrency`` are open.
         Completes when: its input has and the last iterable is read.
         """
-        return self._apply("flat_map", fn, FlatMap, "items", how)
+        how = completed("flat_map", how)
+        if not gives_streams("flat_map", fn, how):
+            return self._apply("flat_map", fn, FlatMap, "items", how)
+        op = Inner("flat_map", fn, _opened, how["concurrency"] or 1, how["ordered"], on_error=how["on_error"])
+        return self._then(op, how["name"])
+
+    @overload
+    def switch_map(
+        self, fn: Callable[[T_co], AsyncIterable[U]], *, on_error: OnError = ..., name: str | None = ...
+    ) -> Stream[U]: ...
+    @overload
+    def switch_map(
+        self, fn: Callable[[T_co], Awaitable[Iterable[U]]], *, on_error: OnError = ..., name: str | None = ...
+    ) -> Stream[U]: ...
+    @overload
+    def switch_map(
+        self, fn: Callable[[T_co], Iterable[U]], *, on_error: OnError = ..., name: str | None = ...
+    ) -> Stream[U]: ...
+
+    def switch_map(
+        self, fn: Callable[[Any], Any], *, on_error: OnError = Fail(), name: str | None = None
+    ) -> Stream[Any]:
+        """Emit the items of what the function returns, until the next event comes: it ends the one before.
+
+        The function returns an async iterable, a Stream or an iterable, or awaits one. What is ended is closed
+        before the next one is opened; one that would be ended before it begins isn't opened. A collection
+        (list, tuple, set, ...) is there already, and is emitted whole. A drain ends the one that is open, too:
+        over a group its event is read again.
+
+        Emits when: the iterable of the latest event gives an item.
+        Backpressures when: the next operator does; the next event is taken nevertheless.
+        Completes when: its input has and the last iterable is read.
+        """
+        gives_streams("switch_map", fn, completed("switch_map", {"on_error": on_error, "concurrency": 1}))
+        return self._then(Inner("switch_map", fn, _opened, switch=True, on_error=on_error), name)
 
     @overload
     def of_type(self, a: type[A], /) -> Stream[A]: ...
@@ -495,14 +599,16 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = None,
         *,
         last: int | None = None,
+        ttl: Duration | None = None,
         volatile: bool = False,
         on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Stream[T_co]:
         """Emit each event once; which are the same says ``key``.
 
-        ``last`` bounds how many keys are remembered, the oldest go first; without it memory grows with the
-        number of different keys.
+        ``last`` bounds how many keys are remembered, the oldest go first. With ``ttl``, a key is forgotten so
+        many seconds after the event that was emitted for it, and the next one with it is emitted again.
+        Without either, memory grows with the number of different keys.
 
         Emits when: an event's key isn't among those remembered.
         Backpressures when: the next operator does.
@@ -512,7 +618,8 @@ class Stream(Generic[T_co]):
             sync(key, "distinct")
         if last is not None:
             whole("distinct(last", last, 1)
-        return self._then(Distinct(key, last, volatile, policy("distinct", on_error)), name)
+        seconds = None if ttl is None else duration(ttl, "distinct(ttl")
+        return self._then(Distinct(key, last, seconds, volatile, policy("distinct", on_error)), name)
 
     def enumerate(
         self, start: int = 0, *, volatile: bool = False, name: str | None = None
@@ -536,6 +643,55 @@ class Stream(Generic[T_co]):
         """
         return self._then(Pairwise(volatile), name)
 
+    def event_time(
+        self,
+        fn: Callable[[T_co], datetime] | Callable[[T_co], float],
+        out_of_order: Duration = 0,
+        *,
+        unit: Unit | None = None,
+        idle: Duration | None = None,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T_co]:
+        """Say when each event happened: ``fn(event)`` is an aware datetime, or a number counted in ``unit``.
+
+        The watermark is the highest time seen less ``out_of_order`` (seconds): windows wait so long for events
+        that come behind later ones. ``unit`` is ``"s"``, ``"ms"`` or ``"us"`` since the epoch; with ``"us"`` the
+        numbers have to be whole, and are taken as they are. With ``idle`` (seconds), an input that has nothing to
+        give for so long holds up nobody, and its time goes on with the clock.
+
+        Emits when: the function has returned.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        sync(fn, "event_time")
+        if unit not in (None, "s", "ms", "us"):
+            raise ArgumentError(f'event_time(unit={unit!r}): must be "s", "ms" or "us"; datetimes have none')
+        bound = micros(out_of_order, "event_time(out_of_order", zero=True)
+        patience = None if idle is None else duration(idle, "event_time(idle")
+        convert = converter(unit)
+        if isinstance(on_error, Fallback) and convert is not None:
+            instead, in_micros = on_error.fn, convert
+            on_error = Fallback(lambda event: in_micros(instead(event)))  # it gives what fn would have given
+        op = EventTime(fn, convert, bound, patience, policy("event_time", on_error))
+        return self._then(op, name)
+
+    def window(
+        self,
+        assigner: Assigner,
+        *,
+        lateness: Duration = 0,
+        accumulating: bool = True,
+        early: Early | None = None,
+        volatile: bool = False,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Windows[None, T_co]:
+        """Group the events into windows; takes what ``key_by(...).window`` takes."""
+        from reactor.windowed import Windows
+
+        return Windows(self, None, assigner, lateness, accumulating, early, volatile, on_error, name)
+
     def key_by(self, key: Callable[[T_co], K]) -> Keyed[K, T_co]:
         """Group by key: what follows keeps a state of its own for each."""
         from reactor.keyed import Keyed
@@ -551,6 +707,7 @@ class Stream(Generic[T_co]):
         max_wait: Duration | None = None,
         max_weight: float | None = None,
         weight: Callable[[T_co], float] | None = None,
+        on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Stream[list[T_co]]:
         """Emit lists of up to ``max_size`` events, or of up to ``max_weight`` by ``weight(event)``.
@@ -572,10 +729,13 @@ class Stream(Generic[T_co]):
             raise ArgumentError(f"batch(max_weight={max_weight!r}): must be > 0")
         if weight is not None:
             weight = refusing(weight, "batch(weight=")
+        on_error = policy("batch", on_error)
+        if weight is None and not isinstance(on_error, Fail):
+            raise ArgumentError("batch(on_error=): only weight= could fail; pass it, or drop on_error=")
         if max_wait is None:
-            return self._then(Batch(max_size, max_weight, weight), name)
+            return self._then(Batch(max_size, max_weight, weight, on_error), name)
         seconds = duration(max_wait, "batch(max_wait")
-        return self._then(TimedBatch(seconds, max_size, max_weight, weight), name)
+        return self._then(TimedBatch(seconds, max_size, max_weight, weight, on_error), name)
 
     def rate_limit(
         self,
@@ -584,6 +744,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = None,
         cost: Callable[[T_co], float] | None = None,
         waiting: int = 1024,
+        on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Stream[T_co]:
         """Let events pass as ``limit`` has tokens for them: one each, or ``cost(event)``.
@@ -601,7 +762,14 @@ class Stream(Generic[T_co]):
             raise ArgumentError("rate_limit(): the limit's rate is a function of the key; pass key=")
         key = None if key is None else refusing(key, "rate_limit(key=")
         cost = None if cost is None else refusing(cost, "rate_limit(cost=")
-        return self._then(Limit(limit, key, cost, whole("rate_limit(waiting", waiting, 1)), name)
+        on_error = policy("rate_limit", on_error)
+        if isinstance(on_error, Fallback):
+            raise ArgumentError(
+                "rate_limit(on_error=Fallback(...)): nothing can stand in for a key and a cost"
+            )
+        if key is None and cost is None and not isinstance(on_error, Fail):
+            raise ArgumentError("rate_limit(on_error=): only key= and cost= could fail; pass one, or drop it")
+        return self._then(Limit(limit, key, cost, whole("rate_limit(waiting", waiting, 1), on_error), name)
 
     def buffer(self, size: int, overflow: Overflow = "block", *, name: str | None = None) -> Stream[T_co]:
         """Let up to ``size`` events wait here, so that what comes before and after run side by side.
@@ -618,6 +786,86 @@ class Stream(Generic[T_co]):
                 f'buffer(overflow={overflow!r}): must be "block", "drop_oldest", "drop_newest" or "error"'
             )
         return self._then(Buffer(whole("buffer(size", size, 1), overflow), name)
+
+    def conflate(
+        self: Stream[T],
+        fn: Callable[[T, T], T] | None = None,
+        *,
+        on_error: OnError = Fail(),
+        name: str | None = None,
+    ) -> Stream[T]:
+        """While the next operator is busy, make one event of those that come: the latest, or ``fn(so far, next)``.
+
+        So a slow reader holds nothing up, and doesn't fall behind. How many have gone into others is counted in
+        the metrics. An event knows of at most 1024 of those that it was made of where they came from.
+
+        Emits when: an event has come, and the next operator has taken the one before.
+        Backpressures when: never.
+        Completes when: its input has and the last event is out.
+        """
+        fn = None if fn is None else sync(fn, "conflate")
+        return self._then(Conflate(fn, policy("conflate", on_error)), name)
+
+    # What looks at the clock --------------------------------------------------------------------------------
+
+    def throttle(self, seconds: Duration, *, trailing: bool = False, name: str | None = None) -> Stream[T_co]:
+        """Emit an event, and then none for so many seconds: those that come meanwhile are dropped, and counted.
+
+        With ``trailing``, the last of them is emitted when the time is over (or the input completes), and
+        begins such a time itself.
+
+        Emits when: an event comes and the time since the last one emitted is over; with ``trailing``, also at its
+            end.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(Throttle(duration(seconds, "throttle(seconds"), trailing), name)
+
+    def debounce(self, seconds: Duration, *, name: str | None = None) -> Stream[T_co]:
+        """Emit an event when no other has followed it for so many seconds; the others are dropped, and counted.
+
+        Emits when: the time since the last event is over, or the input has completed.
+        Backpressures when: the next operator does.
+        Completes when: its input has and the last event is out.
+        """
+        return self._then(Debounce(duration(seconds, "debounce(seconds")), name)
+
+    def sample(self, seconds: Duration, *, name: str | None = None) -> Stream[T_co]:
+        """Emit the latest event every so many seconds, if a new one has come; the others are dropped, and counted.
+
+        Emits when: the time is over and an event has come in it, or the input has completed.
+        Backpressures when: the next operator does.
+        Completes when: its input has and the last event is out.
+        """
+        return self._then(Sample(duration(seconds, "sample(seconds")), name)
+
+    def delay(self, seconds: Duration, *, waiting: int = 1024, name: str | None = None) -> Stream[T_co]:
+        """Emit each event so many seconds after it has come; up to ``waiting`` events wait.
+
+        An event comes when it is taken from the operator before: where ``waiting`` events wait already, later.
+
+        Emits when: the time since an event has come is over.
+        Backpressures when: the next operator does, or ``waiting`` events wait.
+        Completes when: its input has and no event waits.
+        """
+        return self._then(Delay(duration(seconds, "delay(seconds"), whole("delay(waiting", waiting, 1)), name)
+
+    @overload
+    def timeout(self, seconds: Duration, *, name: str | None = ...) -> Stream[T_co]: ...
+    @overload
+    def timeout(self, seconds: Duration, *, fallback: U, name: str | None = ...) -> Stream[T_co | U]: ...
+
+    def timeout(self, seconds: Duration, *, fallback: Any = MISSING, name: str | None = None) -> Stream[Any]:
+        """Fail with OperatorTimeout when no event has come for so many seconds; or emit ``fallback``, each time.
+
+        Only time in which it waits for its input counts: not while the next operator holds it back, nor before
+        it is its source's turn in a ``concat``.
+
+        Emits when: an event comes; with ``fallback``, also when none has for so long.
+        Backpressures when: the next operator does.
+        Completes when: its input has.
+        """
+        return self._then(Timeout(duration(seconds, "timeout(seconds"), fallback), name)
 
     # Several streams become one -----------------------------------------------------------------------------
 
@@ -650,6 +898,8 @@ class Stream(Generic[T_co]):
 
     def concat(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
         """Emit all events of this stream, then all of the next, whose source is opened only then.
+
+        Event time is the lowest of all inputs: windows behind it wait for the last one.
 
         Emits when: the input whose turn it is has an event.
         Backpressures when: the next operator does.
@@ -686,6 +936,95 @@ class Stream(Generic[T_co]):
         """
         return self._then(Zip(volatile), name, *_streams("zip", others))
 
+    @overload
+    def interleave(self, a: Stream[A], /, *, name: str | None = ...) -> Stream[T_co | A]: ...
+    @overload
+    def interleave(
+        self, a: Stream[A], b: Stream[B], /, *, name: str | None = ...
+    ) -> Stream[T_co | A | B]: ...
+    @overload
+    def interleave(
+        self, a: Stream[A], b: Stream[B], c: Stream[C], /, *, name: str | None = ...
+    ) -> Stream[T_co | A | B | C]: ...
+    @overload
+    def interleave(self, *others: Stream[A], name: str | None = ...) -> Stream[T_co | A]: ...
+
+    def interleave(self, *others: Stream[Any], name: str | None = None) -> Stream[Any]:
+        """Emit one event of each stream in turn; one that has ended is passed over, the others go on.
+
+        Emits when: the input whose turn it is has an event.
+        Backpressures when: the next operator does, or another input's turn it is.
+        Completes when: all inputs have.
+        """
+        return self._then(Interleave(), name, *_streams("interleave", others))
+
+    @overload
+    def combine_latest(
+        self, a: Stream[A], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A]]: ...
+    @overload
+    def combine_latest(
+        self, a: Stream[A], b: Stream[B], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A, B]]: ...
+    @overload
+    def combine_latest(
+        self,
+        a: Stream[A],
+        b: Stream[B],
+        c: Stream[C],
+        /,
+        *,
+        volatile: bool = ...,
+        name: str | None = ...,
+    ) -> Stream[tuple[T_co, A, B, C]]: ...
+
+    def combine_latest(
+        self, *others: Stream[Any], volatile: bool = False, name: str | None = None
+    ) -> Stream[Any]:
+        """Emit a tuple of the latest event of each stream whenever one of them has a new one.
+
+        Until each has had one, those that have had theirs wait: so every event is in a tuple. What shall not
+        wait goes through ``conflate()`` before.
+
+        Emits when: an input has an event, and each has had one.
+        Backpressures when: the next operator does, or another input has had no event yet.
+        Completes when: all inputs have, or one has without an event.
+        """
+        return self._then(CombineLatest(volatile), name, *_streams("combine_latest", others))
+
+    @overload
+    def with_latest(
+        self, a: Stream[A], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A]]: ...
+    @overload
+    def with_latest(
+        self, a: Stream[A], b: Stream[B], /, *, volatile: bool = ..., name: str | None = ...
+    ) -> Stream[tuple[T_co, A, B]]: ...
+    @overload
+    def with_latest(
+        self,
+        a: Stream[A],
+        b: Stream[B],
+        c: Stream[C],
+        /,
+        *,
+        volatile: bool = ...,
+        name: str | None = ...,
+    ) -> Stream[tuple[T_co, A, B, C]]: ...
+
+    def with_latest(
+        self, *others: Stream[Any], volatile: bool = False, name: str | None = None
+    ) -> Stream[Any]:
+        """Emit a tuple of each event of this stream and the latest event of each of the others.
+
+        Until each of the others has had an event, this stream waits: so each of its events is in a tuple.
+
+        Emits when: this stream has an event, and each of the others has had one.
+        Backpressures when: the next operator does, and this stream also while another has had no event yet.
+        Completes when: this stream has, or one of the others has without an event.
+        """
+        return self._then(WithLatest(volatile), name, *_streams("with_latest", others))
+
     # One stream becomes several -----------------------------------------------------------------------------
 
     def split(
@@ -712,15 +1051,23 @@ class Stream(Generic[T_co]):
 
     @overload
     def split_by_type(
-        self, a: type[A], b: type[B], /, *, name: str | None = ...
+        self, a: type[A], b: type[B], /, *, on_error: OnError = ..., name: str | None = ...
     ) -> tuple[Stream[A], Stream[B]]: ...
     @overload
     def split_by_type(
-        self, a: type[A], b: type[B], c: type[C], /, *, name: str | None = ...
+        self, a: type[A], b: type[B], c: type[C], /, *, on_error: OnError = ..., name: str | None = ...
     ) -> tuple[Stream[A], Stream[B], Stream[C]]: ...
     @overload
     def split_by_type(
-        self, a: type[A], b: type[B], c: type[C], d: type[D], /, *, name: str | None = ...
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        /,
+        *,
+        on_error: OnError = ...,
+        name: str | None = ...,
     ) -> tuple[Stream[A], Stream[B], Stream[C], Stream[D]]: ...
 
     def split_by_type(
@@ -832,6 +1179,7 @@ class Stream(Generic[T_co]):
         id: Callable[[T_co], str] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Ending: ...
@@ -845,6 +1193,7 @@ class Stream(Generic[T_co]):
         key: Callable[[T_co], object] | None = ...,
         timeout: Duration | None = ...,
         retry: Retry | None = ...,
+        breaker: CircuitBreaker | None = ...,
         on_error: OnError = ...,
         name: str | None = ...,
     ) -> Ending: ...
@@ -861,6 +1210,7 @@ class Stream(Generic[T_co]):
         id: Any = None,
         timeout: Duration | None = None,
         retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
         on_error: OnError = Fail(),
         name: str | None = None,
     ) -> Ending:
@@ -886,7 +1236,9 @@ class Stream(Generic[T_co]):
                         f"to({shown(target)}, {what}=): a Sink has one write in flight at a time"
                     )
             seconds = None if timeout is None else duration(timeout, "to(timeout")
-            op: Operator = SinkEnd(target, seconds, retrying("to", retry), policy("to", on_error))
+            again, on_error = retrying("to", retry), policy("to", on_error)
+            breaker = breaking("to", breaker, again, on_error)
+            op: Operator = SinkEnd(target, seconds, again, on_error, breaker=breaker)
             return Ending(Node(op, (self._port,), name))
         if isinstance(target, type) and issubclass(target, Sink):
             raise ArgumentError(f"to({target.__name__}): is a class; pass an object: {target.__name__}()")
@@ -895,7 +1247,7 @@ class Stream(Generic[T_co]):
                 f"to({shown(target)}): a sink is a Topic, an object of a class derived from Sink, or a function "
                 "of one event"
             )
-        how = settings(concurrency, ordered, None, None, key, timeout, retry, on_error, name)
+        how = settings(concurrency, ordered, None, None, key, timeout, retry, breaker, on_error, name)
         call = pooled("to", target, "none", how)
         if call is not None:
             return Ending(Node(call, (self._port,), name))
@@ -1026,6 +1378,21 @@ def _translated(on_error: OnError, number_of: Callable[[Any], int]) -> OnError:
         return on_error
     fn = on_error.fn
     return Fallback(lambda event: number_of(fn(event)))
+
+
+def _opened(given: Any) -> Any:
+    """What a function has returned, as something to read: a stream runs, as long as it is read."""
+    if isinstance(given, Stream):
+        stream: Stream[Any] = given
+        ancestors = Graph("stream", (stream._port.node,)).nodes()
+        committed = [node for node in ancestors if isinstance(node.op, Origin) and node.op.committed]
+        if committed:
+            raise ArgumentError(
+                f"an inner stream over {committed[0].label}: its position would be committed before the events "
+                "have reached a sink; read it in the pipeline itself, or without a group"
+            )
+        return stream.open(capacity=16)
+    return given.stream() if _is_of_aiostream(type(given)) else given
 
 
 def _itself(event: Any) -> Any:

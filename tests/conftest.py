@@ -5,30 +5,83 @@
   Waiting (sleep, locks, sockets) is found everywhere; files and SQLite where ``reactor`` or ``pipelines``
   is on the stack, so that a test may prepare and inspect its files itself.
   Exception: ``@pytest.mark.blocking``.
-- A task that outlives the test, or outlives an ``asyncio.run`` or ``anyio.run`` inside it, fails the test.
+- What outlives the test, or an ``asyncio.run`` or ``anyio.run`` inside it, fails the test: tasks, threads of
+  reactor, open sources and sinks (``no_leaks`` of reactor's own pytest plugin, which users have, too).
   Exception: ``@pytest.mark.leaks_tasks``.
 
 Warnings as errors and the time limit per test stand in pyproject.toml; test_conftest.py proves them all.
+
+The tests at real brokers (tests/brokers/NAME) are left out where they aren't asked for by path, and said to be.
 """
 
-import asyncio
-import functools
 import importlib.util
-import inspect
-from collections.abc import Awaitable, Callable, Generator
+import os
+from collections.abc import Generator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import anyio.lowlevel
 import blockbuster.blockbuster as guard
 import pytest
-import sniffio
+
+from tests.servers.fixtures import (  # noqa: F401
+    kafka,
+    nats,
+    own_kafka,
+    own_nats,
+    own_postgres,
+    own_pubsub,
+    own_rabbitmq,
+    own_redis,
+    own_sqs,
+    postgres,
+    pubsub,
+    rabbitmq,
+    redis,
+    sqs,
+)
+
+# Unbuffered, print() writes word by word: a process that is killed would leave a part of a line.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     backend: str = request.param
     return backend
+
+
+# Real brokers ----------------------------------------------------------------------------------------------
+
+_BROKERS = Path(__file__).parent / "brokers"
+_FAULTS = _BROKERS / "local" / "test_faults.py"
+_left_out: set[str] = set()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave a broker's folder out, unless a path on the command line is inside tests/brokers, or is that.
+
+    The suite's own tests need no server, but a minute: they go with the brokers, too.
+    """
+    if collection_path != _FAULTS and (collection_path.parent != _BROKERS or not collection_path.is_dir()):
+        return None
+    if collection_path.name in ("local", "__pycache__"):  # needs no server
+        return None
+    for argument in config.args:
+        asked = config.invocation_params.dir / argument.partition("::")[0]
+        if asked.resolve().is_relative_to(_BROKERS):
+            return None
+    if collection_path != _FAULTS:
+        _left_out.add(collection_path.name)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say of each broker that its tests weren't run."""
+    for name in sorted(_left_out):
+        terminalreporter.write_line(
+            f"not run: tests/brokers/{name}: at a real server; make test-brokers does"
+        )
 
 
 # Blocking calls --------------------------------------------------------------------------------------------
@@ -58,7 +111,10 @@ def _packages(*names: str) -> list[ModuleType]:
 
 def _make_guards() -> list[guard.BlockBusterFunction]:
     everywhere = guard.BlockBuster().functions
-    ours = guard.BlockBuster(_packages("reactor", "pipelines")).functions
+    # The kit's plugin stands below every test: it isn't what is under test.
+    ours = guard.BlockBuster(
+        _packages("reactor", "pipelines"), excluded_modules=_packages("reactor.testing")
+    ).functions
     waits = ("time.", "threading.", "socket.", "ssl.", "builtins.")
     chosen = {name: everywhere[name] if name.startswith(waits) else ours[name] for name in everywhere}
     # A process pool wakes its own thread by one byte in a pipe.
@@ -75,85 +131,28 @@ guard.BlockingError = _Blocked  # type: ignore[misc]
 _guards = _make_guards()
 
 
-# Tasks that stay behind ------------------------------------------------------------------------------------
+# What stays behind -----------------------------------------------------------------------------------------
 
 
-def _describe(tasks: set[asyncio.Task[Any]]) -> str:
-    return ", ".join(sorted(f"{task.get_name()} ({task.get_coro()!r})" for task in tasks))
+@pytest.fixture(autouse=True)
+def nothing_left(no_leaks: None) -> None:
+    """Every test is watched."""
 
 
-async def _watched(test: Awaitable[Any]) -> None:
-    """Await the test; what runs afterwards that didn't run before is a leak."""
-    if sniffio.current_async_library() == "trio":
-        import trio
-
-        before = trio.lowlevel.current_statistics().tasks_living
-        await test
-        for _ in range(10):
-            if (more := trio.lowlevel.current_statistics().tasks_living - before) <= 0:
-                return
-            await anyio.lowlevel.checkpoint()
-        pytest.fail(f"{more} trio task(s) left behind")
-    known = asyncio.all_tasks()
-    await test
-    for _ in range(10):
-        if not (left := asyncio.all_tasks() - known):
-            return
-        await asyncio.sleep(0)
-    pytest.fail(f"asyncio tasks left behind: {_describe(left)}")
-
-
-def _watch(test: Callable[..., Any]) -> Callable[..., Any]:
-    original = getattr(test, "_anyio_original_func", test)
-    if not inspect.iscoroutinefunction(original) or hasattr(original, "_watched"):
-        return test
-
-    @functools.wraps(original)
-    async def watched(*args: Any, **kwargs: Any) -> None:
-        await _watched(original(*args, **kwargs))
-
-    watched._watched = True  # type: ignore[attr-defined]
-    return watched
-
-
-def _watch_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """asyncio.run and anyio.run cancel what is left without a word: note it first."""
-    left: list[str] = []
-    leave = asyncio.Runner.__exit__
-
-    def leave_and_look(runner: asyncio.Runner, *failure: Any) -> None:
-        running = {task for task in asyncio.all_tasks(runner.get_loop()) if not task.cancelling()}
-        if running:
-            left.append(_describe(running))
-        leave(runner, *failure)
-
-    monkeypatch.setattr(asyncio.Runner, "__exit__", leave_and_look)
-    return left
+# Around every test -----------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    left: list[str] = []
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        if isinstance(item, pytest.Function) and item.get_closest_marker("leaks_tasks") is None:
-            by_hypothesis = getattr(item.obj, "hypothesis", None)
-            if by_hypothesis is not None:
-                by_hypothesis.inner_test = _watch(by_hypothesis.inner_test)
-            elif inspect.iscoroutinefunction(item.obj):
-                item.obj = _watch(item.obj)
-            else:
-                left = _watch_runs(monkeypatch)
-        _blocked.clear()
-        guards = _guards if item.get_closest_marker("blocking") is None else []
-        try:
-            for function in guards:
-                function.activate()
-            result = yield
-        finally:
-            for function in guards:
-                function.deactivate()
+    _blocked.clear()
+    guards = _guards if item.get_closest_marker("blocking") is None else []
+    try:
+        for function in guards:
+            function.activate()
+        result = yield
+    finally:
+        for function in guards:
+            function.deactivate()
     if _blocked:
         pytest.fail(f"blocking calls on the event loop: {', '.join(_blocked)}", pytrace=False)
-    if left:
-        pytest.fail(f"asyncio tasks left behind: {'; '.join(left)}", pytrace=False)
     return result

@@ -23,7 +23,7 @@ import pytest
 
 from reactor import files
 from reactor.connectors.files import blocks
-from reactor.core import ArgumentError, DecodeError, FileError, Record, Sink, Source, UsedTwice
+from reactor.core import ArgumentError, DecodeError, FileError, Record, Refused, Sink, Source, UsedTwice
 
 pytestmark = pytest.mark.anyio
 
@@ -461,7 +461,9 @@ async def test_a_sink_ends_the_line_that_a_crash_tore(tmp_path: Path) -> None:
 async def test_a_sink_refuses_what_json_cannot_say_and_writes_none_of_it(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     async with sinking(path) as sink:
-        with pytest.raises(ArgumentError, match=r"out.jsonl: an event isn't JSON: .*complex"):
+        with pytest.raises(
+            Refused, match=r"event 1 of the write: .*out.jsonl: an event isn't JSON: .*complex"
+        ):
             await sink.write([1, 1j])
     assert path.read_bytes() == b""
 

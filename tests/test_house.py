@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LOOP_NEUTRAL = ("core", "graph", "operators", "engine")
-PUBLIC = ("reactor", "reactor.testing")
+PUBLIC = ("reactor", "reactor.contracts", "reactor.eventstore", "reactor.testing")
 # Connectors are loaded one by one, by the scheme of a URL: their modules are the contract.
 OPEN_FOLDERS = ("connectors",)
 

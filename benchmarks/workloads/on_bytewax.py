@@ -5,7 +5,7 @@ would look slower than it is.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from itertools import islice
 from typing import Any
@@ -17,28 +17,35 @@ with warnings.catch_warnings():
     from bytewax.outputs import DynamicSink, StatelessSinkPartition
     from bytewax.testing import run_main
 
-__all__ = ["Folded", "Range", "run"]
+__all__ = ["Batches", "Folded", "Range", "run"]
 
 BATCH = 1024
 
 
-class _RangePartition(StatelessSourcePartition[int]):
-    def __init__(self, events: Iterator[int]) -> None:
+class _Partition(StatelessSourcePartition[Any]):
+    def __init__(self, events: Iterator[Any], size: int) -> None:
         self._events = events
+        self._size = size
 
-    def next_batch(self) -> list[int]:
-        events = list(islice(self._events, BATCH))
+    def next_batch(self) -> list[Any]:
+        events = list(islice(self._events, self._size))
         if not events:
             raise StopIteration
         return events
 
 
-class Range(DynamicSource[int]):
-    def __init__(self, events: int) -> None:
+class Batches(DynamicSource[Any]):
+    def __init__(self, events: Iterable[Any], size: int = BATCH) -> None:
         self._events = events
+        self._size = size
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _RangePartition:
-        return _RangePartition(iter(range(self._events)))
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:
+        return _Partition(iter(self._events), self._size)
+
+
+class Range(Batches):
+    def __init__(self, events: int) -> None:
+        super().__init__(range(events))
 
 
 class _FoldedPartition(StatelessSinkPartition[Any]):

@@ -1,62 +1,84 @@
-"""The command line: run, demo, produce, consume, serve, report, dead-letters, verify."""
+"""The command line: run, demo, produce, consume, serve, report, history, as-of, rebuild, dead-letters, verify."""
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import sqlite3
-import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 
 import anyio
 import typer
 from anyio import to_thread
-from rich.console import Console
 from rich.markup import escape
 
 from pipelines.orders.audit import AuditFault
 from pipelines.orders.audit import verify as verify_file
-from pipelines.orders.closing import show_checks, show_figures
-from pipelines.orders.home import Home, HomeInUse
-from pipelines.orders.logs import log_to
+from pipelines.orders.closing import show_checks, show_figures, show_findings
+from pipelines.orders.ends import (
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    at,
+    ended,
+    err,
+    existing,
+    fail,
+    guarded,
+    out,
+    stopped,
+    write,
+)
+from pipelines.orders.inventory import stock
+from pipelines.orders.page import page
+from pipelines.orders.past import NoSuchOrder, as_of, moment, story
 from pipelines.orders.reconcile import reconcile
-from pipelines.orders.report import Report
+from pipelines.orders.report import findings
 from pipelines.orders.report import report as figures
-from pipelines.orders.rows import BadFile
-from pipelines.orders.running import Interrupted, run_consumer, run_producer, run_shop, until_signalled
-from pipelines.orders.shop import Shop
-from pipelines.orders.world import NoWorld, World
-from reactor import TopicError
-
-R = TypeVar("R")
+from pipelines.orders.running import Interrupted, run_consumer, run_producer, run_shop
+from pipelines.orders.telling import show_shop, show_story
+from pipelines.orders.workers import BUS
+from pipelines.orders.world import World
+from reactor.eventstore import EventStoreError
 
 DECEMBER = Path(__file__).parent / "data" / "online_retail_2010_12.csv.gz"
-COMMAND = "python -m pipelines.orders"
-FAILED, WRONG, INTERRUPTED = 1, 2, 128
 
 app = typer.Typer(
-    help="Process the orders of an online shop: e-mail, stock, payment, audit.",
+    help="Process the orders of an online shop: e-mail, stock, payment, fulfilment, audit, analytics.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
 
 OrdersFile = Annotated[Path, typer.Option("--orders", help="The orders file: CSV, gzipped or not.")]
 HomeFolder = Annotated[Path, typer.Option("--home", help="The folder that holds everything; made if needed.")]
+
+Bus = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        envvar=BUS,
+        show_default=False,
+        help="A broker to publish orders to, as kafka://localhost:9092; the embedded one.",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes for e-mail and for payment, each, where there is a --bus.")
+]
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 class ConsumerName(StrEnum):
     email = "email"
     inventory = "inventory"
     payment = "payment"
+    fulfilment = "fulfilment"
     audit = "audit"
+    analytics = "analytics"
+    journal = "journal"
 
 
 @app.command()
@@ -64,12 +86,14 @@ def run(
     orders: OrdersFile,
     home: HomeFolder,
     report: Annotated[Path | None, typer.Option(help="Where the figures are written, as JSON.")] = None,
+    bus: Bus = None,
+    workers: Workers = 0,
 ) -> None:
     """Publish an orders file and run all consumers until every order is handled.
 
     Stopped, interrupted or killed, it goes on where it was when it is started again with the same --home.
     """
-    process(home, orders, report)
+    process(home, orders, report, bus, workers)
 
 
 @app.command()
@@ -77,37 +101,48 @@ def demo(
     orders: OrdersFile = DECEMBER,
     home: Annotated[Path | None, typer.Option(help="The folder that holds everything; a new one.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where the figures are written, as JSON.")] = None,
+    bus: Bus = None,
+    workers: Workers = 0,
 ) -> None:
     """Process December 2010 of a real shop, in one process, and show that everything adds up."""
     if home is None:
         home = Path(tempfile.mkdtemp(prefix="reactor-orders-"))
-    process(home, orders, report)
+    process(home, orders, report, bus, workers)
 
 
-def process(folder: Path, orders: Path, target: Path | None) -> None:
-    home = at(folder)
+def process(folder: Path, orders: Path, target: Path | None, bus: str | None, workers: int) -> None:
+    if workers and bus is None:
+        fail(WRONG, "--workers: processes share their work by a broker; name one with --bus")
+    home = at(folder, bus)
     out.print(f"Everything stands in {escape(str(folder))}", soft_wrap=True, highlight=False)
     try:
-        done = guarded(lambda stop: run_shop(home, orders, stop, out))
+        done = guarded(lambda stop: run_shop(home, orders, stop, out, workers))
     except Interrupted as interrupted:
         stopped(home, orders, interrupted)
     out.print()
     summary = anyio.run(figures, home)
     show_figures(out, summary)
+    found = findings(home.analytics)
+    show_findings(out, found)
     complete = show_checks(out, anyio.run(reconcile, home))
     out.print(str(done.bound), highlight=False)
     if target is not None:
-        write(target, summary)
+        beside = target.with_name(f"{target.stem}.html")
+        if beside == target:
+            beside = target.with_name(f"{target.name}.html")
+        write(target, json.dumps(summary.json(), indent=2) + "\n")
+        write(beside, page(found))
         out.print(f"The figures are in {escape(str(target))}", soft_wrap=True, highlight=False)
+        out.print(f"To look at: {escape(str(beside))}", soft_wrap=True, highlight=False)
     ended(done.shop)
     if not complete:
         fail(FAILED, "not everything adds up: see the lines that are marked")
 
 
 @app.command()
-def produce(orders: OrdersFile, home: HomeFolder) -> None:
+def produce(orders: OrdersFile, home: HomeFolder, bus: Bus = None) -> None:
     """Publish an orders file, without any consumer."""
-    place = at(home)
+    place = at(home, bus)
     try:
         ended(guarded(lambda stop: run_producer(place, orders, stop)))
     except Interrupted as interrupted:
@@ -124,12 +159,16 @@ def consume(
     ] = False,
     gateway: Annotated[str | None, typer.Option(help="The payment gateway's URL.")] = None,
     smtp: Annotated[str | None, typer.Option(help="The mail server, HOST:PORT.")] = None,
+    bus: Bus = None,
 ) -> None:
     """Run one consumer in a process of its own, until all that the producer publishes is handled.
 
-    Without --gateway and --smtp it has simulated servers beside it.
+    Without --gateway and --smtp it has simulated servers beside it. With --bus, e-mail and payment take their
+    events from there, in any number of processes, and the consumer journal is to run, too.
     """
-    place = at(home)
+    if name is ConsumerName.journal and bus is None:
+        fail(WRONG, "journal: it writes what comes over a broker; name one with --bus")
+    place = at(home, bus)
     world = None
     if gateway is not None or smtp is not None:
         host, _, port = (smtp or "127.0.0.1:25").rpartition(":")
@@ -141,6 +180,9 @@ def consume(
         ended(guarded(lambda stop: run_consumer(place, name.value, world, stop, follow=follow)))
     except Interrupted as interrupted:
         raise typer.Exit(INTERRUPTED + interrupted.number) from None
+    if name is ConsumerName.journal:
+        out.print(f"journal: {anyio.run(place.orders().length):,} events", highlight=False)
+        return
     handled = anyio.run(figures, place).consumers[name.value]
     out.print(
         f"{name.value}: {handled.handled:,} handled, {handled.failed:,} failed, "
@@ -154,13 +196,14 @@ def serve(
     home: HomeFolder,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen at; 0 takes a free one.")] = 8000,
+    bus: Bus = None,
 ) -> None:
     """Take orders over HTTP (POST /orders). What was answered with 202 is stored."""
     import uvicorn
 
     from pipelines.orders.web import Shopfront
 
-    uvicorn.run(Shopfront(at(home)).app, host=host, port=port, log_level="info")
+    uvicorn.run(Shopfront(at(home, bus)).app, host=host, port=port, log_level="info")
 
 
 @app.command()
@@ -173,6 +216,72 @@ def report(
     print(json.dumps(anyio.run(figures, place).json(), indent=2))
     if check and not show_checks(err, anyio.run(reconcile, place)):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def history(
+    order: Annotated[str, typer.Argument(help="The order's invoice number.")],
+    home: HomeFolder,
+    as_json: Json = False,
+) -> None:
+    """Tell an order's story: each of its steps, with what it was then."""
+    place = existing(home)
+    try:
+        told = anyio.run(story, place, order)
+    except NoSuchOrder as error:
+        fail(WRONG, str(error))
+    if as_json:
+        print(json.dumps([each.json() for each in told], indent=2))
+    else:
+        show_story(out, told)
+
+
+@app.command("as-of")
+def as_of_(
+    time: Annotated[
+        str, typer.Argument(help="2010-12-07T12:00 (UTC where it names no zone), or a day, to its end.")
+    ],
+    home: HomeFolder,
+    as_json: Json = False,
+) -> None:
+    """Show the shop as it was at a time: orders, revenue and stock, from the events until then."""
+    place = existing(home)
+    try:
+        when = moment(time)
+    except ValueError as error:
+        fail(WRONG, str(error))
+    then = anyio.run(as_of, place, when)
+    if as_json:
+        print(json.dumps(then.json(), indent=2))
+    else:
+        show_shop(out, then)
+
+
+class ProjectionName(StrEnum):
+    inventory = "inventory"
+
+
+@app.command()
+def rebuild(
+    name: Annotated[ProjectionName, typer.Argument(help="The table.")],
+    home: HomeFolder,
+) -> None:
+    """Make a table anew from all events; until it is done, the old one stays in place."""
+    projection = stock(existing(home))
+
+    async def again() -> tuple[int, int]:
+        await projection.rebuild()
+        ((events,),) = await projection.query("SELECT count(*) FROM applied")
+        ((products,),) = await projection.query("SELECT count(*) FROM stock")
+        return events, products
+
+    try:
+        events, products = anyio.run(again)
+    except (EventStoreError, sqlite3.Error) as error:
+        fail(FAILED, str(error))
+    out.print(
+        f"{name.value}: made anew from {events:,} events; it has {products:,} products", highlight=False
+    )
 
 
 @app.command("dead-letters")
@@ -234,81 +343,3 @@ def verify(home: HomeFolder) -> None:
     except AuditFault as fault:
         fail(FAILED, f"{place.audit}: {fault}")
     out.print(f"{place.audit}: {records:,} records, the chain holds", soft_wrap=True, highlight=False)
-
-
-# Ends -------------------------------------------------------------------------------------------------------
-
-
-def at(folder: Path) -> Home:
-    try:
-        home = Home(folder)
-        log_to(home)
-        return home
-    except OSError as error:
-        fail(WRONG, f"--home {folder}: {error.strerror}")
-
-
-def existing(folder: Path) -> Home:
-    if not (folder / "shop.db").exists():
-        fail(WRONG, f"--home {folder}: nothing was processed there")
-    return Home(folder)
-
-
-def guarded(main: Callable[[anyio.Event], Awaitable[R]]) -> R:
-    """Run it; what the user can mend is told in one line."""
-    try:
-        return until_signalled(main)
-    except (BadFile, HomeInUse) as error:
-        fail(WRONG, str(error))
-    except (NoWorld, TopicError, sqlite3.Error) as error:
-        fail(FAILED, str(error))
-
-
-def ended(shop: Shop) -> None:
-    """Tell of the parts that failed, which have not held up the others."""
-    if shop.failed:
-        for part in shop.failed:
-            notes = "".join(f"\n  {note}" for note in getattr(part.error, "__notes__", ()))
-            tell(f"{part.name} failed: {type(part.error).__name__}: {part.error}{notes}")
-        log = shop.home.path / "shop.log"
-        fail(FAILED, f"see above, and {log}; start it again with the same --home to go on where it was")
-
-
-def stopped(home: Home, orders: Path, interrupted: Interrupted) -> NoReturn:
-    """Say what is done, and how to go on."""
-    survey = home.survey()
-    if survey is not None:
-        now = anyio.run(figures, home)
-        published = now.invoices
-        how = "Stopped at once" if interrupted.hurried else "Stopped, and drained"
-        out.print(f"\n{how}: {published:,} of {survey.invoices:,} invoices are published.")
-        for name, consumer in now.consumers.items():
-            left = f", {consumer.failed:,} of the published ones left" if consumer.failed else ""
-            out.print(f"  {name}: {consumer.handled:,} handled{left}", highlight=False)
-    else:
-        out.print("\nStopped; nothing was published yet.")
-    go_on = shlex.join([*COMMAND.split(), "run", "--orders", os.fspath(orders), "--home", str(home.path)])
-    out.print("Nothing is lost. Go on with:")
-    out.print(f"  {go_on}", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(INTERRUPTED + interrupted.number)
-
-
-def write(target: Path, summary: Report) -> None:
-    """Write the figures whole, or not at all."""
-    beside = target.with_name(target.name + ".new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(summary.json(), indent=2) + "\n", "utf-8")
-        beside.replace(target)
-    except OSError as error:
-        fail(WRONG, f"--report {target}: {error.strerror}")
-
-
-def tell(text: str) -> None:
-    err.print(text, soft_wrap=True, highlight=False, markup=False, style="red")
-
-
-def fail(code: int, text: str) -> NoReturn:
-    tell(f"error: {text}")
-    sys.stdout.flush()
-    raise typer.Exit(code)

@@ -10,12 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.orders.check import Check
 from pipelines.orders.events import grouped
+from pipelines.orders.findings import RETURNS, WEEK, Findings
 from pipelines.orders.home import Home
 from pipelines.orders.payment import CONCURRENCY
-from pipelines.orders.reconcile import Check
 from pipelines.orders.report import Report
 from pipelines.orders.simulated.gateway import rule
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,55 @@ def show_figures(console: Console, figures: Report) -> None:
     table.add_row("in all", f"{figures.invoices:,}", _amount(figures.net_total), style="bold")
     table.add_row("dead letters", f"{figures.dead_letters:,}", "")
     console.print(table, "")
+    table = _table("Where the orders are", "orders")
+    for status, count in figures.orders_by_status.items():
+        if count:
+            table.add_row(status, f"{count:,}")
+    console.print(table, "")
     table = _table("What the consumers did", "handled", "failed", "dead letters")
     for name, consumer in figures.consumers.items():
         failed = Text(f"{consumer.failed:,}", "bold red" if consumer.failed else "")
         table.add_row(name, f"{consumer.handled:,}", failed, f"{consumer.dead_letters:,}")
     console.print(table, "")
+
+
+def show_findings(console: Console, findings: Findings) -> None:
+    """Show what the orders tell, in a few lines; the page beside the report has the rest."""
+    table = Table(title="What the orders tell", title_justify="left", title_style="bold", box=None)
+    table.pad_edge = False
+    table.show_header = False
+    table.add_column(no_wrap=True)
+    table.add_column()
+    days = sorted(findings.revenue)
+    if days:
+        best = max(days, key=lambda day: findings.revenue[day])
+        last = findings.last_week
+        countries = sorted(findings.revenue_by_country.items(), key=lambda pair: -pair[1])
+        whole = findings.amount or Decimal(1)
+        shares = (f"{country} {amount / whole:.1%}" for country, amount in countries[:3])
+        table.add_row(
+            "revenue by day", f"{_curve([findings.revenue[day] for day in days])}  {len(days):,} days"
+        )
+        table.add_row("best day", f"{best:%A}, {best}: {grouped(findings.revenue[best])} GBP")
+        table.add_row(f"{len(countries):,} countries", ", ".join(shares))
+        if last is not None:
+            top = "\n".join(f"{sold.units:,} {sold.description or sold.code}" for sold in last[1][:3])
+            table.add_row(f"sold most in {WEEK.days} days", top)
+    sessions = f"{findings.sessions:,}, of {findings.mean_session:,.1f} s in the mean"
+    table.add_row("customers' sessions", sessions)
+    joined = f"{len(findings.returns):,} of {findings.cancellations:,} within {RETURNS.days} days"
+    table.add_row("cancellations joined", joined)
+    late = f"{findings.late.orders:,} orders, {grouped(findings.late.amount)} GBP"
+    table.add_row("late", late)
+    console.print(table, "", highlight=False)
+
+
+def _curve(amounts: Sequence[Decimal]) -> str:
+    """Draw the amounts as blocks, as many beside each other as a line has room for."""
+    step = -(-len(amounts) // 40)
+    sums = [sum(amounts[at : at + step], Decimal(0)) for at in range(0, len(amounts), step)]
+    highest = max(*sums, Decimal(1))
+    return "".join(_BLOCKS[int(max(amount, Decimal(0)) * 7 // highest)] for amount in sums)
 
 
 def show_checks(console: Console, checks: Sequence[Check]) -> bool:

@@ -12,6 +12,9 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+WEB = "W"
+"""The first letter of the invoice numbers of orders that came over HTTP."""
+
 
 class Line(Struct, frozen=True):
     """One product of an invoice."""

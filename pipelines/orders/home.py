@@ -16,10 +16,16 @@ from pipelines.orders.events import (
     Rejected,
     StockAdjusted,
 )
+from pipelines.orders.order import Cancelled, Declined, Packed, Paid, Placed, Shipped, Step
 from pipelines.orders.survey import Survey, known
 from reactor import StoredLetter, Topic, topic
+from reactor.eventstore import EventStore, event_store
 
 OrderTopic = Topic[OrderCompleted | OrderCancelled | StockAdjusted]
+
+
+GROUPS_AT_BUS = ("journal", "email", "payment")
+_QUEUES = ("amqp:", "amqps:", "pubsub:")
 
 
 class HomeInUse(Exception):
@@ -29,20 +35,46 @@ class HomeInUse(Exception):
 class Home:
     """Names what is in the folder; making one creates the folder. The package's docstring explains it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bus: str | None = None) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.bus = bus
+        """The URL of the broker to which orders are published, without a topic; None for the embedded one."""
         self.source = path / "source.db"
         self.stock = path / "stock.db"
         self.audit = path / "audit.jsonl"
+        self.analytics = path / "analytics.json"
+        self.analytics_state = path / "analytics.state"
         self.gateway = path / "gateway.db"
         self.mail = path / "mail.db"
 
     def _url(self, name: str) -> str:
         return f"sqlite:{self.path.absolute()}/shop.db/{name}"
 
+    def store(self) -> EventStore[OrderCompleted | OrderCancelled | StockAdjusted]:
+        """Return the event store that ``shop.db`` is, for the events of the topic ``orders``."""
+        return event_store(
+            f"sqlite:{self.path.absolute()}/shop.db", OrderCompleted, OrderCancelled, StockAdjusted
+        )
+
+    def steps(self) -> EventStore[Step]:
+        """Return the same event store, for the streams of the orders."""
+        url = f"sqlite:{self.path.absolute()}/shop.db"
+        return event_store(url, Placed, Paid, Declined, Packed, Shipped, Cancelled)
+
     def orders(self) -> OrderTopic:
         return topic(self._url("orders"), OrderCompleted, OrderCancelled, StockAdjusted)
+
+    def published(self) -> OrderTopic:
+        """Return where orders are published: the same topic, or the one at the bus."""
+        if self.bus is None:
+            return self.orders()
+        place, _, options = self.bus.partition("?")
+        if self.bus.startswith(_QUEUES) and "groups=" not in options:
+            # There a group gets what comes after it was made: who publishes makes all of them.
+            options += f"{'&' if options else ''}groups={','.join(GROUPS_AT_BUS)}"
+        url = f"{place.rstrip('/')}/orders{'?' if options else ''}{options}"
+        return topic(url, OrderCompleted, OrderCancelled, StockAdjusted)
 
     def rejected(self) -> Topic[Rejected]:
         return topic(self._url("orders.dead"), Rejected)

@@ -12,11 +12,14 @@ import msgspec
 from anyio import to_thread
 from msgspec import Struct
 
+from pipelines.orders.book import OrderBook, order_book
 from pipelines.orders.events import OrderCompleted, Payment, Refusal, customer_or_invoice, invoice_of, total
 from pipelines.orders.home import Home
+from pipelines.orders.order import IllegalStep, decided, just_placed, placed
 from pipelines.orders.world import World
 from reactor import DeadLetters, Pipeline, Retry
 
+NAME = "payment"
 CONCURRENCY = 16
 TIMEOUT = 10.0
 CALLS = 10
@@ -93,31 +96,55 @@ def approved(decision: Payment | Refusal) -> Payment:
     return decision
 
 
+async def record(book: OrderBook, order: OrderCompleted, decision: Payment | Refusal) -> Payment | Refusal:
+    """Write the decision into the order's stream, and that it was placed where nobody has done so yet."""
+    step = decided(order, decision, NAME)
+    try:
+        await book.take(order.invoice, step, believed=just_placed(order.invoice))
+    except IllegalStep as illegal:
+        if illegal.order.status is not None:
+            raise
+        await book.take(order.invoice, placed(order, NAME), step)
+    return decision
+
+
 @asynccontextmanager
 async def payment(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
     """Yield the pipeline, with the HTTP client that it needs."""
     limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
     certificates = await to_thread.run_sync(ssl.create_default_context)  # reads files
-    async with httpx.AsyncClient(
-        base_url=world.gateway, limits=limits, timeout=TIMEOUT, verify=certificates
-    ) as client:
+    async with (
+        httpx.AsyncClient(
+            base_url=world.gateway, limits=limits, timeout=TIMEOUT, verify=certificates
+        ) as client,
+        order_book(home) as book,
+    ):
+        gateway = Gateway(client)
+
+        async def charge(order: OrderCompleted) -> tuple[OrderCompleted, Payment | Refusal]:
+            return order, await gateway.charge(order)
+
+        async def recorded(charged: tuple[OrderCompleted, Payment | Refusal]) -> Payment | Refusal:
+            return await record(book, *charged)
+
         # A gateway that is away for longer than the retries stops this consumer, which goes on later where
         # it was; only what the gateway has decided against is a dead letter.
         decisions = (
-            home.orders()
-            .subscribe("payment", OrderCompleted)
+            home.published()
+            .subscribe(NAME, OrderCompleted)
             .map(
-                Gateway(client).charge,
+                charge,
                 concurrency=CONCURRENCY,
                 ordered=False,
                 timeout=TIMEOUT,
                 retry=Retry(CALLS, initial=0.1, max=5, on=worth_a_retry),
                 name="charge",
             )
+            .map(recorded, concurrency=CONCURRENCY, ordered=False, name="recorded")
         )
         payments = decisions.map(approved, on_error=DeadLetters(), name="approved")
         yield Pipeline(
-            "payment",
+            NAME,
             payments.to(home.payments(), id=invoice_of),
             dead_letters=home.dead_letters("payments.dead"),
             capacity=2 * CONCURRENCY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain, islice
 from pathlib import Path
 from typing import cast
@@ -48,17 +48,21 @@ class OrderRows(Source[Raw | End]):
         return [Record(raw) for raw in islice(self._records, limit)]
 
 
-def producer(home: Home, path: Path) -> Pipeline:
-    """Publish every invoice of the surveyed file, and what is none as Rejected; again changes nothing."""
+def producer(home: Home, path: Path, known: Set[str] = frozenset()) -> Pipeline:
+    """Publish every invoice of the surveyed file, and what is none as Rejected; again changes nothing.
+
+    Invoices that are ``known`` are left out: a broker may not tell by the id that it has them already.
+    """
     gather = Gather(last_lines(home.source))
     checked = Stream(OrderRows(path)).map(check, name="check").split(_rejected)
     bad_rows, rows = cast(tuple[Stream[Rejected], Stream[Row | End]], checked)
     invoices = rows.batch(ROWS).flat_map(gather.add, threads=1, name="gather")
     classified = invoices.map(classify, name="classify").split(_rejected)
     bad_invoices, events = cast(tuple[Stream[Rejected], Stream[OrderEvent]], classified)
+    new = events.filter(lambda event: event.invoice not in known, name="new") if known else events
     return Pipeline(
         "producer",
-        events.to(home.orders(), key=customer_or_invoice, time=happened_at, id=invoice_of),
+        new.to(home.published(), key=customer_or_invoice, time=happened_at, id=invoice_of),
         bad_rows.merge(bad_invoices).to(home.rejected(), id=lambda rejected: rejected.id),
     )
 

@@ -65,7 +65,11 @@ class Progress:
                 groups = await orders.groups()
                 everything = max(self._invoices, published)
                 for name in list(self._shop.parts):
-                    done = min(published + aside, everything) if name == "producer" else groups.get(name, 0)
+                    done = (
+                        min(published + aside, everything)
+                        if name == "producer"
+                        else groups.get(name, self._shop.part(name).read)
+                    )
                     meter = self._meters.setdefault(name, Meter(done))
                     meter.move(done, everything if name == "producer" else max(published, done), now - before)
                 before = now

@@ -18,27 +18,22 @@ import msgspec
 from anyio import to_thread
 
 from pipelines.orders.audit import AuditFault, Chain
-from pipelines.orders.events import OrderCompleted, Refusal, StockAdjusted, grouped, total, units
+from pipelines.orders.check import Check, amounts_of, counts, differing_of
+from pipelines.orders.events import (
+    WEB,
+    OrderCompleted,
+    OrderEvent,
+    Refusal,
+    StockAdjusted,
+    grouped,
+    total,
+    units,
+)
+from pipelines.orders.expected import expected
+from pipelines.orders.findings import Findings, add, load
 from pipelines.orders.home import Home
+from pipelines.orders.streams import Streams, check_streams, read_streams
 from pipelines.orders.survey import Survey
-
-WEB = "W"
-"""The first letter of the invoice numbers of orders that came over HTTP."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the table: what was expected, what was found, which invoices differ."""
-
-    part: str
-    what: str
-    expected: str
-    found: str
-    differing: tuple[str, ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        return self.expected == self.found and not self.differing
 
 
 @dataclass
@@ -48,6 +43,7 @@ class _Order:
     total: Decimal
     units: int
     customer: bool
+    event: OrderEvent
 
 
 @dataclass
@@ -71,7 +67,7 @@ async def reconcile(home: Home) -> list[Check]:
         sum = total(event.lines)
         customer = not isinstance(event, StockAdjusted) and event.customer_id is not None
         moved = _sum(units(event))
-        events[event.invoice] = _Order(type(event).__name__, position, sum, moved, customer)
+        events[event.invoice] = _Order(type(event).__name__, position, sum, moved, customer, event)
         if not event.invoice.startswith(WEB):
             amount += sum
     left = _Left()
@@ -84,6 +80,7 @@ async def reconcile(home: Home) -> list[Check]:
     async for letter in home.dead_letters("payments.dead").records():
         refusal = msgspec.convert(letter.value.event, Refusal)
         left.payments_dead[refusal.invoice] = refusal.amount
+    streams = await read_streams(home)
     rejected_invoices = broken = 0
     async for rejected in home.rejected().records():
         if rejected.value.amount is None:
@@ -95,7 +92,7 @@ async def reconcile(home: Home) -> list[Check]:
     survey = await to_thread.run_sync(home.survey)
     if survey is not None:
         checks = _file(survey, events, rejected_invoices, broken, amount)
-    return checks + await to_thread.run_sync(_consumers, home, events, left)
+    return checks + await to_thread.run_sync(_consumers, home, events, left, streams)
 
 
 def _sum(moved: dict[str, int]) -> int:
@@ -106,42 +103,46 @@ def _file(
     survey: Survey, events: dict[str, _Order], rejected: int, broken: int, amount: Decimal
 ) -> list[Check]:
     published = sum(not invoice.startswith(WEB) for invoice in events)
-    invoices = _counts(survey.invoices, published + rejected)
+    invoices = counts(survey.invoices, published + rejected)
     return [
         Check("file", "invoices: events or dead letters", *invoices),
-        Check("file", "broken rows in the dead letters", *_counts(survey.broken, broken)),
+        Check("file", "broken rows in the dead letters", *counts(survey.broken, broken)),
         Check("file", "amount of all rows, GBP", grouped(survey.amount), grouped(amount)),
     ]
 
 
-def _consumers(home: Home, events: dict[str, _Order], left: _Left) -> list[Check]:
+def _consumers(home: Home, events: dict[str, _Order], left: _Left, streams: Streams) -> list[Check]:
     orders = {invoice: order for invoice, order in events.items() if order.kind == OrderCompleted.__name__}
     parts: dict[str, Callable[[], list[Check]]] = {
         "email": lambda: _emails(home, orders, left),
         "inventory": lambda: _stock(home, events),
         "payment": lambda: _payments(home, orders, left),
+        "fulfilment": lambda: check_streams(
+            [order.event for order in events.values()], left.payments, streams
+        ),
         "audit": lambda: [_audit(home.audit, events)],
+        "analytics": lambda: _analytics(home.analytics, events),
     }
     checks: list[Check] = []
     for part, check in parts.items():
         try:
             checks += check()
-        except sqlite3.DatabaseError as error:
-            checks.append(Check(part, "its database can be read", "yes", "no", (str(error),)))
+        except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
+            checks.append(Check(part, "its file can be read", "yes", "no", (str(error),)))
     return checks
 
 
 def _emails(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]:
     customers = {invoice for invoice, order in orders.items() if order.customer}
     mailed = left.emails | left.emails_dead
-    counts = _counts(len(customers), len(mailed))
-    checks = [Check("email", "a mail for each customer's order", *counts, _differing(customers ^ mailed))]
+    both = counts(len(customers), len(mailed))
+    checks = [Check("email", "a mail for each customer's order", *both, differing_of(customers ^ mailed))]
     if home.mail.exists():
         mailbox = {str(message_id) for (message_id,) in _query(home.mail, _MAILS)}
         awaited = {f"<order-{invoice}@shop.example>" for invoice in left.emails}
-        counts = _counts(len(awaited), len(mailbox))
-        differing = _differing(awaited ^ mailbox)
-        checks.append(Check("email", "the same mails in the mailbox", *counts, differing))
+        both = counts(len(awaited), len(mailbox))
+        differing = differing_of(awaited ^ mailbox)
+        checks.append(Check("email", "the same mails in the mailbox", *both, differing))
     return checks
 
 
@@ -152,10 +153,10 @@ def _stock(home: Home, events: dict[str, _Order]) -> list[Check]:
     if home.stock.exists():
         applied = {event: (kind, moved) for event, kind, moved in _query(home.stock, _APPLIED)}
         ((stock,),) = _query(home.stock, _STOCK)
-    differing = _differing({invoice for invoice, _ in expected.items() ^ applied.items()})
-    units = _counts(sum(order.units for order in events.values()), stock)
+    differing = differing_of({invoice for invoice, _ in expected.items() ^ applied.items()})
+    units = counts(sum(order.units for order in events.values()), stock)
     return [
-        Check("inventory", "a movement for each event", *_counts(len(expected), len(applied)), differing),
+        Check("inventory", "a movement for each event", *counts(len(expected), len(applied)), differing),
         Check("inventory", "units in stock", *units),
     ]
 
@@ -164,9 +165,9 @@ def _payments(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]
     decided = {**left.payments, **left.payments_dead}
     twice = left.payments.keys() & left.payments_dead.keys()
     wrong = {invoice for invoice in orders if decided.get(invoice) != orders[invoice].total}
-    counts = _counts(len(orders), len(left.payments) + len(left.payments_dead))
-    differing = _differing(twice | wrong | (decided.keys() - orders.keys()))
-    checks = [Check("payment", "orders paid or declined, not both", *counts, differing)]
+    both = counts(len(orders), len(left.payments) + len(left.payments_dead))
+    differing = differing_of(twice | wrong | (decided.keys() - orders.keys()))
+    checks = [Check("payment", "orders paid or declined, not both", *both, differing)]
     for what, amounts in (("paid, GBP", left.payments), ("declined, GBP", left.payments_dead)):
         due = sum((order.total for invoice, order in orders.items() if invoice in amounts), Decimal(0))
         found = sum((amount or Decimal(0) for amount in amounts.values()), Decimal(0))
@@ -180,9 +181,9 @@ def _payments(home: Home, orders: dict[str, _Order], left: _Left) -> list[Check]
             i: ("approved", str(amount)) for i, amount in left.payments.items() if amount and amount > 0
         }
         awaited |= {i: ("declined", str(amount)) for i, amount in left.payments_dead.items()}
-        counts = _counts(len(awaited), len(books))
-        differing = _differing({invoice for invoice, _ in awaited.items() ^ books.items()})
-        checks.append(Check("payment", "the gateway's books say the same", *counts, differing))
+        both = counts(len(awaited), len(books))
+        differing = differing_of({invoice for invoice, _ in awaited.items() ^ books.items()})
+        checks.append(Check("payment", "the gateway's books say the same", *both, differing))
     return checks
 
 
@@ -202,8 +203,49 @@ def _audit(path: Path, events: dict[str, _Order]) -> Check:
         pass
     except AuditFault as error:
         fault = (str(error),)
-    counts = _counts(len(events), chain.n)
-    return Check("audit", "a record each, unbroken chain", *counts, fault or _differing(differing))
+    both = counts(len(events), chain.n)
+    return Check("audit", "a record each, unbroken chain", *both, fault or differing_of(differing))
+
+
+def _analytics(path: Path, events: dict[str, _Order]) -> list[Check]:
+    """Compare with plain loops over all events; what came late has to be what those say is late."""
+    found = load(path)
+    due = expected((order.event for order in events.values()), found.waits)
+    revenue, wanted = dict(found.revenue), dict(due.revenue)
+    for amounts, late in ((revenue, found.late), (wanted, due.late)):
+        for day, amount in late.revenue.items():
+            add(amounts, day, amount)
+    days = {str(day) for day, _ in revenue.items() ^ wanted.items()}
+    in_sessions = sum(size * count for size, count in found.sessions_by_orders.items()) + found.late.visits
+    customers = sum(order.customer for order in events.values() if order.kind == OrderCompleted.__name__)
+    weeks = [
+        str(day)
+        for channel in due.best
+        for day, top in due.best[channel].items()
+        if found.best.get(channel, {}).get(day) != top
+    ]
+    returns = {invoice for invoice, _ in found.returns.items() ^ due.returns.items()}
+    return [
+        Check("analytics", "revenue of all days, GBP", *amounts_of(wanted, revenue), differing_of(days)),
+        Check("analytics", "orders too late for their minute", *counts(due.late.orders, found.late.orders)),
+        Check("analytics", "orders in the customers' sessions", *counts(customers, in_sessions)),
+        Check(
+            "analytics",
+            "weeks with their best sellers",
+            *counts(_weeks(due), _weeks(found)),
+            differing_of(set(weeks)),
+        ),
+        Check(
+            "analytics",
+            "cancellations with their order",
+            *counts(len(due.returns), len(found.returns)),
+            differing_of(returns),
+        ),
+    ]
+
+
+def _weeks(findings: Findings) -> int:
+    return sum(map(len, findings.best.values()))
 
 
 _MAILS = "SELECT message_id FROM mails"
@@ -215,12 +257,3 @@ _CHARGES = "SELECT key, status, amount FROM charges"
 def _query(database: Path, query: str) -> Iterator[tuple[Any, ...]]:
     with closing(sqlite3.connect(database, timeout=30)) as db:
         yield from db.execute(query)
-
-
-def _counts(expected: int, found: int) -> tuple[str, str]:
-    return f"{expected:,}", f"{found:,}"
-
-
-def _differing(invoices: set[str]) -> tuple[str, ...]:
-    shown = sorted(invoices)[:5]
-    return (*shown, f"and {len(invoices) - 5:,} more") if len(invoices) > 5 else tuple(shown)

@@ -7,12 +7,16 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 from anyio import to_thread
 from msgspec import Struct, to_builtins
 
 from pipelines.orders.audit import AuditFault, verify
 from pipelines.orders.events import OrderCancelled, OrderCompleted, StockAdjusted, money, total
+from pipelines.orders.findings import Findings, load
 from pipelines.orders.home import Home
+from pipelines.orders.order import ORDER, SETTLED, Order, by_status, folded
+from reactor.eventstore import Category
 
 
 class Handled(Struct, frozen=True):
@@ -40,7 +44,11 @@ class Report(Struct, frozen=True):
     cancellation_total: str
     net_total: str
     """Of all invoices: what the rows of the file sum up to."""
+    orders_by_status: dict[str, int]
+    """Of the orders that have a stream of their own: all, once fulfilment has caught up."""
     consumers: dict[str, Handled]
+    analytics: dict[str, object]
+    """See Findings.summary(): of ``revenue_by_day``, and what came late, the sum is ``order_total``."""
 
     def json(self) -> dict[str, object]:
         built: dict[str, object] = to_builtins(self)
@@ -71,6 +79,8 @@ async def report(home: Home) -> Report:
     events = orders + cancellations + adjustments
     emails_dead = await home.dead_letters("emails.dead").length()
     payments_dead = await home.dead_letters("payments.dead").length()
+    found = await to_thread.run_sync(findings, home.analytics)
+    statuses = by_status((await every_order(home)).values())
     return Report(
         invoices=events + rejected_invoices,
         orders=orders,
@@ -81,17 +91,34 @@ async def report(home: Home) -> Report:
         order_total=money(order_total),
         cancellation_total=money(cancellation_total),
         net_total=money(order_total + cancellation_total + adjustment_total + rejected_total),
+        orders_by_status={status.value: count for status, count in statuses.items()},
         consumers={
             "email": _handled(orders - guests, await home.emails().length(), emails_dead),
             "inventory": _handled(events, await to_thread.run_sync(applied, home.stock), 0),
             "payment": _handled(orders, await home.payments().length(), payments_dead),
+            "fulfilment": _handled(orders, sum(statuses[status] for status in SETTLED), 0),
             "audit": _handled(events, await to_thread.run_sync(audited, home.audit), 0),
+            "analytics": _handled(orders + cancellations, found.orders + found.cancellations, 0),
         },
+        analytics=found.summary(),
     )
+
+
+async def every_order(home: Home) -> dict[str, Order]:
+    """Return the orders as their steps say, by stream."""
+    return await home.steps().fold(Category(ORDER), dict, folded)
 
 
 def _handled(events: int, handled: int, dead_letters: int) -> Handled:
     return Handled(handled, max(0, events - handled - dead_letters), dead_letters)
+
+
+def findings(analytics: Path) -> Findings:
+    """Return what analytics has found; this blocks. Nothing for a file that can't be read."""
+    try:
+        return load(analytics)
+    except msgspec.MsgspecError:
+        return Findings()
 
 
 def applied(stock: Path) -> int:

@@ -13,10 +13,11 @@ import anyio
 from anyio import to_thread
 from rich.console import Console
 
+from pipelines.orders.bus import JOURNAL, SHARED
 from pipelines.orders.closing import Bound, Decided, bound, decided
 from pipelines.orders.home import Home
 from pipelines.orders.progress import Progress
-from pipelines.orders.shop import CONSUMERS, Shop
+from pipelines.orders.shop import ANALYTICS, CONSUMERS, Shop
 from pipelines.orders.survey import Survey, survey
 from pipelines.orders.world import World, simulated
 
@@ -84,15 +85,17 @@ class Done:
     bound: Bound
 
 
-async def run_shop(home: Home, orders_file: Path, stop: anyio.Event, console: Console) -> Done:
+async def run_shop(
+    home: Home, orders_file: Path, stop: anyio.Event, console: Console, workers: int = 0
+) -> Done:
     """Run the producer and all consumers, with progress, until everything is handled or ``stop`` is set."""
     begun, worked = time.monotonic(), time.process_time()
-    with home.alone("producer", *CONSUMERS):
+    with home.alone("producer", *CONSUMERS, *([JOURNAL] if home.bus else [])):
         console.print(f"[dim]surveying {orders_file} ...[/]", soft_wrap=True, highlight=False)
         found = await to_thread.run_sync(survey, orders_file, home.source)
         before: Decided = await decided(home)
-        shop = Shop(home, stop=stop)
-        for part in ("producer", *CONSUMERS):
+        shop = Shop(home, stop=stop, workers=workers)
+        for part in ("producer", *([JOURNAL] if home.bus else []), *CONSUMERS):
             shop.part(part)
         if found.published:
             shop.part("producer").state = "done"
@@ -118,10 +121,15 @@ async def run_producer(home: Home, orders_file: Path, stop: anyio.Event) -> Shop
 async def run_consumer(
     home: Home, name: str, world: World | None, stop: anyio.Event, *, follow: bool
 ) -> Shop:
-    """Run one consumer alone; without a world, beside simulated servers of its own."""
-    with home.alone(name):
+    """Run one consumer alone; without a world, beside simulated servers of its own.
+
+    From the bus, several processes may share the events of one.
+    """
+    with home.alone(*([] if home.bus and name in SHARED else [name])):
         shop = Shop(home, stop=stop, follow=follow)
-        if world is not None:
+        if name == ANALYTICS:
+            await shop.analyse()
+        elif world is not None:
             await shop.consume(name, world)
         else:
             async with simulated(home) as beside:

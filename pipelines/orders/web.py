@@ -23,9 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipelines.orders.events import Line, OrderCompleted, customer_or_invoice, happened_at, invoice_of
+from pipelines.orders.events import WEB, Line, OrderCompleted, customer_or_invoice, happened_at, invoice_of
 from pipelines.orders.home import Home
-from pipelines.orders.reconcile import WEB
 from reactor import Closed, Inlet, Pipeline, Stream
 
 CAPACITY = 1000
@@ -118,7 +117,7 @@ class Shopfront:
         pipeline = Pipeline(
             "web",
             Stream(self._inlet).to(
-                self._home.orders(), key=customer_or_invoice, time=happened_at, id=invoice_of
+                self._home.published(), key=customer_or_invoice, time=happened_at, id=invoice_of
             ),
         )
         async with pipeline.start(drain=DRAIN) as run:

@@ -1,6 +1,7 @@
 """Events to entries of a log and back: JSON by msgspec, or the objects themselves.
 
-The name of an event's class is stored beside it, and it is decoded by that name among the topic's types.
+The name of an event's contract (of its class, where it has none) is stored beside it, and it is decoded by that
+name among the topic's types. A version other than 1 stands in the header ``reactor-version``.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from types import UnionType
 from typing import Any, get_origin
 
 import msgspec
 
-from reactor.connectors.log import Bad, Batch, Decode, Entry, Row
-from reactor.core import ArgumentError, DecodeError, Record
+from reactor.connectors.log import Bad, Batch, DecodePlaced, Entry, Row
+from reactor.contracts import VERSION, ContractError, Decoders, contract_of, mismatch
+from reactor.core import ArgumentError, Record
 
 Key = str | Callable[[Any], str | None] | None
 Headers = Mapping[str, str] | Callable[[Any], Mapping[str, str] | None] | None
@@ -22,14 +25,10 @@ Time = int | datetime | Callable[[Any], int | datetime] | None
 Id = str | Callable[[Any], str] | None
 
 NO_HEADERS: Mapping[str, str] = {}
+_NOWHERE: Iterable[None] = repeat(None)
 _JSON = msgspec.json.Encoder()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def type_name(kind: Any) -> str:
-    """Return the name that stands in the log: ``OrderCompleted``; for ``list[int]`` it is ``list``."""
-    return str(getattr(kind, "__name__", kind))
 
 
 def microseconds(value: Any, where: str) -> int:
@@ -59,11 +58,11 @@ def _text(value: Any, where: str) -> str:
 
 
 def _texts(value: Mapping[Any, Any], where: str) -> Mapping[str, str]:
-    """Return a copy: the caller may change its own after the call."""
+    """Return a copy: the caller may change its own after the call. The version is the codec's to tell."""
     if not isinstance(value, Mapping):
         raise ArgumentError(f"{where}: {value!r} isn't a mapping of str to str")
     items: Iterable[tuple[Any, Any]] = value.items()
-    return {_text(name, where): _text(text, where) for name, text in items}
+    return {_text(name, where): _text(text, where) for name, text in items if name != VERSION}
 
 
 class Codec:
@@ -76,16 +75,27 @@ class Codec:
         for kind in types:
             if not isinstance(get_origin(kind) or kind, type) or isinstance(kind, UnionType):
                 raise ArgumentError(f"topic({topic!r}, {kind!r}): isn't a class; name the classes one by one")
-        self.types = {type_name(kind): kind for kind in types}
-        if len(self.types) != len(types):
-            names = ", ".join(map(type_name, types))
-            raise ArgumentError(f"topic({topic!r}, {names}): two types have the same name; rename one")
-        self._classes = {get_origin(kind) or kind: name for name, kind in self.types.items()}
+        self.types = {contract_of(kind).name: kind for kind in types}
+        self._known: dict[str, Any] = {}
+        """Also by the names that they had formerly."""
+        for kind in types:
+            for name in contract_of(kind).names:
+                if name in self._known:
+                    names = ", ".join(contract_of(one).name for one in types)
+                    raise ArgumentError(
+                        f"topic({topic!r}, {names}): two types have the same name; rename one"
+                    )
+                self._known[name] = kind
+        self._stored = {get_origin(kind) or kind: _stored(kind) for kind in types}
+        self._stamped = any(stamp for _, stamp in self._stored.values()) or not types
+
+    async def open(self) -> None:
+        """Make ready for ``entries``; called before each run that writes. Errors of what it asks are raised."""
 
     def entries(self, events: Iterable[Any], key: Key, headers: Headers, time: Time, id: Id) -> list[Entry]:
         """Encode; ArgumentError for what is none of the topic's types, or what JSON can't say."""
         now = clock.time_ns() // 1000
-        classes, topic, data = self._classes, self.topic, self._data
+        stored, topic, data, stamped = self._stored, self.topic, self._data, self._stamped
         where = {name: f"topic {topic}, {name}=" for name in ("key", "headers", "time", "id")}
         # What is the same for all events is looked at once; what isn't is a function.
         id_of = id if callable(id) else None
@@ -99,12 +109,12 @@ class Codec:
         entries: list[Entry] = []
         for event in events:
             kind: Any = event.__class__
-            if classes:
-                name = classes.get(kind)
-                if name is None:
+            known = stored.get(kind)
+            if known is None:
+                if self.types:
                     raise ArgumentError(f"topic {topic} takes {', '.join(self.types)}, not {kind.__name__}")
-            else:
-                name = kind.__name__
+                known = stored[kind] = _stored(kind)
+            name, stamp = known
             its_id, its_key, its_headers, its_time = one_id, one_key, one_headers, one_time
             if id_of is not None:
                 its_id = id_of(event)
@@ -116,6 +126,8 @@ class Codec:
                     _text(its_key, where["key"])
             if headers_of is not None and (found := headers_of(event)):
                 its_headers = _texts(found, where["headers"])
+            if stamped and stamp is not None:
+                its_headers = {**its_headers, **stamp} if its_headers else stamp
             if time_of is not None:
                 its_time = microseconds(time_of(event), where["time"])
             entries.append((its_id, name, its_key, its_headers, its_time, data(event)))
@@ -127,51 +139,73 @@ class Codec:
     def _decoder(self, kind: Any) -> Callable[[Any], Any]:
         return lambda data: data
 
+    def _older(self) -> Callable[[Any, int], Callable[[Any], Any]] | None:
+        """Return what makes decoders of older versions, by type; None where ``_plain`` and upcasters do."""
+        return None
+
+    def _plain(self, data: Any) -> Any:
+        """Return an event of an older version as plain values."""
+        return msgspec.to_builtins(data, str_keys=True)
+
     def _readable(self, data: Any) -> Any:
         """Return the value of a record that can't be decoded to any of the types."""
         return data
 
-    def decoding(self, wanted: tuple[Any, ...]) -> Decode:
+    def decoding(self, wanted: tuple[Any, ...]) -> DecodePlaced:
         """Return what decodes rows to the ``wanted`` types; all of the topic's types where that is empty."""
-        unknown = [type_name(kind) for kind in wanted if self.types and kind not in self.types.values()]
+        unknown = [
+            contract_of(kind).name for kind in wanted if self.types and kind not in self.types.values()
+        ]
         if unknown:
             raise ArgumentError(
                 f"topic {self.topic} carries {', '.join(self.types)}, not {', '.join(unknown)}: "
                 "name it in topic(...) too"
             )
-        kinds: dict[str, Any] = {type_name(kind): kind for kind in wanted} or self.types
-        decoders = {name: self._decoder(kind) for name, kind in kinds.items()}
+        kinds = wanted or tuple(self.types.values())
+        decoders = Decoders(kinds, self._decoder, self._plain, self._older())
+        tables, first = decoders.tables, decoders.tables[None]
         anything = None if kinds else self._decoder(Any)
-        known, topic, keeps_bytes = self.types, self.topic, self.keeps_bytes
+        known, topic, keeps_bytes = self._known, self.topic, self.keeps_bytes
 
-        def decode(rows: Sequence[Row]) -> Batch:
+        def decode(rows: Sequence[Row], places: Iterable[str | None] = _NOWHERE) -> Batch:
             records: list[Record[Any]] = []
             bad: list[Bad] = []
             skipped = 0
             add = records.append
-            for position, name, key, headers, time, data in rows:
-                decoder = anything or decoders.get(name)
+            for (position, name, key, headers, time, data), place in zip(rows, places, strict=False):
+                table = first if not headers else tables.get(headers.get(VERSION))
+                decoder = anything or (None if table is None else table.get(name))
                 raw = data if keeps_bytes else None
                 if decoder is not None:
                     try:
                         value = decoder(data)
+                    except ContractError as error:
+                        problem = error
                     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                        problem = DecodeError(f"topic {topic}, position {position}: {name}: {error}")
-                        problem.__cause__ = error
+                        version = decoders.contracts[name].version if name in decoders.contracts else 1
+                        problem = mismatch(error, name, version)
                     else:
-                        add(Record(value, key, headers or NO_HEADERS, time, position, topic, raw))
+                        add(Record(value, key, headers or NO_HEADERS, time, position, topic, raw, place))
                         continue
-                elif name in known:
+                elif name in known and name not in decoders.contracts:
                     skipped += 1
                     continue
                 else:
-                    names = ", ".join(kinds)
-                    problem = DecodeError(f"topic {topic}, position {position}: {name} is none of {names}")
-                record = Record(self._readable(data), key, headers or NO_HEADERS, time, position, topic, raw)
+                    problem = decoders.refuse(name, headers.get(VERSION) if headers else None)
+                problem = problem.located(f"topic {topic}, position {place or position}")
+                record = Record(
+                    *(self._readable(data), key, headers or NO_HEADERS, time, position, topic, raw, place)
+                )
                 bad.append(Bad(record, problem, len(records), skipped))
             return Batch(records, bad, skipped, rows[-1][0] + 1)
 
         return decode
+
+
+def _stored(kind: Any) -> tuple[str, Mapping[str, str] | None]:
+    """The name that stands in the log, and the header of a version that isn't 1."""
+    contract = contract_of(kind)
+    return contract.name, None if contract.version == 1 else {VERSION: str(contract.version)}
 
 
 class JsonCodec(Codec):
@@ -182,7 +216,7 @@ class JsonCodec(Codec):
     def __init__(self, topic: str, types: tuple[Any, ...]) -> None:
         super().__init__(topic, types)
         for name, kind in self.types.items():
-            self._decoder(kind)
+            self._decoder(kind)  # says what is wrong with it
             if isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
                 raise ArgumentError(
                     f"topic({topic!r}, {name}): JSON can't say what a {name} is; make it a msgspec.Struct, "
@@ -199,7 +233,12 @@ class JsonCodec(Codec):
         try:
             return msgspec.json.Decoder(kind).decode
         except TypeError as error:
-            raise ArgumentError(f"topic {self.topic}: {type_name(kind)} can't be decoded: {error}") from error
+            raise ArgumentError(
+                f"topic {self.topic}: {contract_of(kind).name} can't be decoded: {error}"
+            ) from error
+
+    def _plain(self, data: Any) -> Any:
+        return msgspec.json.decode(data)
 
     def _readable(self, data: Any) -> Any:
         try:

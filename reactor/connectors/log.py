@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from reactor.connectors.staging import Staging
 from reactor.core import Record
 
 Start = Literal["earliest", "latest"] | int
 """Where a group begins that has no saved position: the log's start, its end, or a position."""
+
+From = Start | datetime
+"""Brokers can begin at a time, too."""
 
 
 Entry = tuple[str | None, str, str | None, "Mapping[str, str] | None", int, Any]
@@ -48,6 +53,12 @@ class Batch(msgspec.Struct):
 Decode = Callable[[Sequence[Row]], Batch]
 
 
+class DecodePlaced(Protocol):
+    """A Decode that may be told the rows' ``places``, at a broker whose rows are counted by who reads them."""
+
+    def __call__(self, rows: Sequence[Row], places: Iterable[str | None] = ..., /) -> Batch: ...
+
+
 class Log:
     """One topic of a broker that keeps its events: append, read at any position, positions of groups.
 
@@ -59,6 +70,8 @@ class Log:
     topic: str
     identity: str
     """The same for all logs that are the same topic, however it was written."""
+    transactional: bool = False
+    """Whether it can ``recover``."""
 
     async def open(self) -> None:
         """Count one more user; the first one opens files and starts threads."""
@@ -70,6 +83,13 @@ class Log:
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         """Store all of them or none, and return their positions once they are durable."""
+        raise NotImplementedError
+
+    async def recover(self, owner: str, decided: int, fence: int) -> Staging[Entry]:
+        """Return where ``owner`` stages from now on; raise Fenced if it had a greater ``fence`` already.
+
+        First what it has staged under the number ``decided`` is appended, and the rest dropped, at once.
+        """
         raise NotImplementedError
 
     async def fetch(self, position: int, limit: int, decode: Decode) -> Batch | None:

@@ -10,13 +10,16 @@ import anyio.lowlevel
 
 from reactor.connectors.log import Decode, Log, Start
 from reactor.connectors.loops import Post, poster
-from reactor.core import ArgumentError, Record, Source, UsedTwice
+from reactor.core import ArgumentError, Record, Source, TopicCorrupt, UsedTwice
+from reactor.registry import UnknownWriter
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 class LogSource(Source[T_co]):
     """The records of one topic, in order. A read takes what is there, and waits only for the first one."""
+
+    seekable = True
 
     def __init__(
         self,
@@ -86,7 +89,11 @@ class LogSource(Source[T_co]):
             # The bell stands before the look: what is appended after the look rings it.
             bell = self._bell = anyio.Event()
             self._waiting = True
-            batch = await self._log.fetch(self._next, limit, self._decode)
+            try:
+                batch = await self._log.fetch(self._next, limit, self._decode)
+            except UnknownWriter as lacking:
+                await lacking.learn()
+                continue
             if batch is None:
                 if self._end is not None:
                     return None
@@ -126,6 +133,12 @@ class LogSource(Source[T_co]):
     async def seek(self, position: int) -> None:
         if position < 0:
             raise ArgumentError(f"seek({position}): positions begin at 0")
+        end = await self._log.length()
+        if position > end:
+            raise TopicCorrupt(
+                f"{self._log.url}: ends at {end}, but a checkpoint has read up to {position}: events are lost; "
+                "restore the file from a backup, or begin anew (python -m reactor checkpoints reset)"
+            )
         self._next = position
 
     async def commit(self, position: int) -> None:

@@ -17,7 +17,8 @@ class Record(msgspec.Struct, Generic[T_co], frozen=True):
 
     ``time`` is integer microseconds since the epoch, ``position`` whatever the source's
     ``seek`` takes to read this record again (for logs: an offset). ``raw`` holds the bytes
-    before decoding where the source had any, so that a dead letter can keep them.
+    before decoding where the source had any, so that a dead letter can keep them. ``place`` is where the broker
+    keeps it (``"3@4711"``: offset 4711 of partition 3), where the position is only this source's own count.
     """
 
     value: T_co
@@ -27,3 +28,4 @@ class Record(msgspec.Struct, Generic[T_co], frozen=True):
     position: int | None = None
     topic: str | None = None
     raw: bytes | None = None
+    place: str | None = None

@@ -15,12 +15,16 @@ class Source(Generic[T_co]):
 
     All calls but ``commit`` come from one task, the source's stage: ``open`` once, before
     anything else; then ``read`` again and again; ``close`` exactly once, shielded from
-    cancellation, also when ``open`` failed. ``commit`` comes from the run's coordinator and may
+    cancellation, also when ``open`` failed. With ``restart=`` all of that happens once for each attempt, with a
+    ``seek`` behind the last record that was emitted. ``commit`` comes from the run's coordinator and may
     overlap a ``read`` that waits.
     """
 
     replay: bool = False
     """True for a source with positions: what wasn't committed is read again by the next run."""
+
+    seekable: bool = False
+    """True for a source that can ``seek`` though nobody saves its position: a checkpoint makes that good."""
 
     name: str = ""
     """How errors, metrics and ``explain()`` call it."""
@@ -49,6 +53,18 @@ class Source(Generic[T_co]):
 
     async def seek(self, position: int) -> None:
         """Make the next ``read`` begin at ``position``; called after ``open`` and before a read."""
+
+    def bookmark(self, position: int) -> str | None:
+        """Return what a checkpoint keeps of ``position`` beside the number; no I/O.
+
+        None where the number says all. Others (partitions, or messages that come again until they are
+        acknowledged) number what they return themselves, and tell here what another process needs.
+        """
+        return None
+
+    async def restore(self, position: int, bookmark: str | None) -> None:
+        """As ``seek``, to a position of an earlier run, whose ``bookmark`` this is."""
+        await self.seek(position)
 
     async def commit(self, position: int) -> None:
         """Everything before ``position`` has left every sink: save that durably."""

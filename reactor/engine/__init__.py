@@ -10,6 +10,9 @@ from reactor.engine.feed import Feed
 from reactor.engine.inplace import NeedsTask, Opened, iterate
 from reactor.engine.metrics import Metrics, StageMetrics
 from reactor.engine.plan import described
+from reactor.engine.restarting import Restarts
+from reactor.engine.saving import remembered
+from reactor.engine.stage import Stage
 
 __all__ = [
     "Execution",
@@ -17,9 +20,12 @@ __all__ = [
     "Metrics",
     "NeedsTask",
     "Opened",
+    "Restarts",
+    "Stage",
     "StageMetrics",
     "State",
     "described",
     "iterate",
     "log",
+    "remembered",
 ]

@@ -44,17 +44,26 @@ class Coordinator:
         self._committed: dict[int, int] = {}
         self._asked = anyio.Event()
         self._urgent = anyio.Event()
+        self._stirred = anyio.Event()
         self._passed = anyio.Event()
 
     def ask(self, *, urgent: bool = False) -> None:
         """A source has fallen idle: what it has given should be committed soon, or at once."""
+        self._stirred.set()
         self._asked.set()
         if urgent:
             self._urgent.set()
 
+    def stir(self) -> None:
+        """Something is being read again."""
+        self._stirred.set()
+
     async def run(self) -> None:
         """Send barriers until cancelled."""
         while True:
+            if not self._moved():  # no timer runs while nothing happens
+                self._stirred = anyio.Event()
+                await self._stirred.wait()
             await self._pause()
             self._asked, self._urgent = anyio.Event(), anyio.Event()
             if not self._moved():

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from operator import length_hint
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
-from reactor.core import ArgumentError, OperatorTimeout
+from reactor.core import ArgumentError, CircuitOpen, OperatorTimeout
 from reactor.engine.calls import Async, asynchronous
 from reactor.engine.channel import Parker
-from reactor.engine.elements import Barrier, Chunk, End, Mark, Watermark
+from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
 from reactor.engine.failures import noted, stray
 from reactor.engine.processes import Processes
+from reactor.engine.rows import Meta, Rows
 from reactor.engine.stage import SLICE, Stage
 from reactor.operators import SKIP, Abort, Call
+from reactor.windows import END_OF_TIME
 
 if TYPE_CHECKING:
+    from reactor.engine.circuits import Circuit
     from reactor.engine.execution import Execution
     from reactor.engine.plan import StagePlan
 
@@ -33,14 +37,17 @@ if TYPE_CHECKING:
 class _Task:
     """One event in a worker's hands."""
 
-    __slots__ = ("calls", "epoch", "key", "origin", "result", "seq", "value")
+    __slots__ = ("calls", "epoch", "key", "meta", "result", "seq", "spared", "ticket", "value")
 
-    def __init__(self, seq: int, epoch: int, value: Any, origin: Any) -> None:
+    def __init__(self, seq: int, epoch: int, value: Any, meta: Meta) -> None:
         self.seq = seq
         self.epoch = epoch
         self.value = value
-        self.origin = origin
+        self.meta = meta
         self.calls = 0
+        self.ticket = 0
+        self.spared = 0
+        """How many of the calls say nothing about the event: the circuit had opened meanwhile."""
         self.key: Any = None
         self.result: Any = None
 
@@ -92,11 +99,13 @@ class CallStage(Stage):
         self.op = op
         self.label = run.graph.labels()[plan.head]
         self._give_up = self.handler_of(self.label, op, len(self.nodes))
+        self.circuit = run.circuit(op.breaker)
         self._processes = Processes(op.concurrency) if op.where == "process" else None
         self._pool = _Pool(asynchronous(op, self._checked, self._refuse, self._processes))
         self._limit = min(max(op.concurrency, 16), run.graph.chunk)
-        self._origins = "origin" in plan.given
-        self._out_origins: list[Any] = []
+        self._rows = Rows(plan.given)
+        self._columns = bool(plan.given)
+        self._out_metas: list[Meta] = []
         self._exhausted = True
         self._fed = 0
         """How many events have been given to the workers."""
@@ -107,6 +116,12 @@ class CallStage(Stage):
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._failure: BaseException | None = None
+        self._last: Barrier | None = None
+        """The barrier that ends a drain, until all before it is drawn."""
+        self._present: list[Any] = []
+        """The present chunk, where what is left of it may have to be saved."""
+        self._again: Chunk | None = None
+        """What was under way when the state was saved that the run began with."""
 
     async def close(self) -> None:
         if self._processes is not None:
@@ -129,6 +144,9 @@ class CallStage(Stage):
     async def _serve(self) -> End:
         (channel,) = self.inputs
         end: End | None = None
+        if self._again is not None:
+            again, self._again = self._again, None
+            await self._feed(again)
         while True:
             if self.finished:
                 channel.leave()
@@ -147,7 +165,10 @@ class CallStage(Stage):
                 if self._pool.turn == self._pool.seq and self._exhausted:
                     return end
             elif self._exhausted:
-                item = channel.take_now(self._limit)
+                item: Element | None = self._last
+                self._last = None
+                if item is None:
+                    item = channel.take_now(self._limit)
                 if type(item) is Chunk:
                     await self._feed(item)
                     continue
@@ -155,7 +176,19 @@ class CallStage(Stage):
                     end = item
                     continue
                 if isinstance(item, Barrier | Watermark):
-                    self._hold(item)
+                    if self.saves and type(item) is Barrier and not item.last and self.op.emit != "none":
+                        self.mark(item)  # it goes on at once: what is under way is saved, and called again
+                    else:
+                        self._hold(item)
+                    continue
+                channel.reader = self.parker
+            elif self.saves and self.op.emit != "none":
+                barrier = channel.barrier_now()
+                if barrier is not None and not barrier.last:
+                    self.mark(barrier)  # it needn't wait until the last of its chunk is drawn
+                    continue
+                if barrier is not None:
+                    self._last = barrier
                     continue
                 channel.reader = self.parker
             idle = self._pool.turn == self._pool.seq and self._exhausted
@@ -178,17 +211,31 @@ class CallStage(Stage):
 
     async def _emit_ready(self) -> bool:
         out, self._pool.out = self._pool.out, []
-        origins, self._out_origins = self._out_origins, []
+        metas: Sequence[Meta]
+        metas, self._out_metas = self._out_metas, []
+        if self.op.order != "input" and self._columns:
+            metas = self._none_late(metas)
         self.events_in -= len(out)  # emit counts what goes into the chain; events in are those drawn
-        return await self.emit(Chunk(out, (origins,)) if self._origins else Chunk(out))
+        return await self.emit(self._rows.chunk(out, metas))
+
+    def _none_late(self, metas: Sequence[Meta]) -> Sequence[Meta]:
+        """Events may have overtaken others: those still here must not come behind a watermark of these."""
+        tasks = [worker.task for worker in self._workers if worker.task is not None]
+        tasks += [task for queue in self._keys.values() for task in queue]
+        times = (self._rows.watermark(task.meta) for task in tasks)
+        lowest = min((time for time in times if time is not None), default=END_OF_TIME)
+        return self._rows.not_above(metas, lowest)
 
     async def _feed(self, chunk: Chunk) -> None:
         n = len(chunk.values)
         self.events_in += n
         self._fed += n
         began = perf_counter()
-        if self._origins:
-            self._pool.items = iter(zip(chunk.values, chunk.columns[0], strict=True))
+        if self.saves:
+            self._present = list(self._rows.of(chunk)) if self._columns else list(chunk.values)
+            self._pool.items = iter(self._present)
+        elif self._columns:
+            self._pool.items = iter(self._rows.of(chunk))
         else:
             self._pool.items = iter(chunk.values)
         self._exhausted = False
@@ -204,6 +251,23 @@ class CallStage(Stage):
             self._limit = min(self.op.concurrency, most)  # they wait: more would only wait in here
         elif n >= self._limit and took < SLICE / 2:
             self._limit = min(self._limit * 2, most)
+
+    def held_back(self) -> tuple[Any, Any]:
+        tasks = [worker.task for worker in self._workers if worker.task is not None]
+        tasks += [task for queue in self._keys.values() for task in queue]
+        tasks += [task for task, _ in self._pool.waiting.values()]
+        tasks.sort(key=_seq)
+        return None, [*((task.value, task.meta) for task in tasks), *self._undrawn()]
+
+    def _undrawn(self) -> list[Any]:
+        """What is left of the present chunk, which no worker has taken yet."""
+        left = length_hint(self._pool.items) if not self._exhausted else 0
+        rest = self._present[len(self._present) - left :]
+        return list(rest) if self._columns else [(value, ()) for value in rest]
+
+    def take_back(self, own: Any, held: Any) -> None:
+        if held:
+            self._again = self._rows.chunk([value for value, _ in held], [meta for _, meta in held])
 
     def _hold(self, mark: Mark) -> None:
         older = sum(entry[3] for entry in self._before)
@@ -262,7 +326,8 @@ class CallStage(Stage):
     async def _work(self, worker: _Worker) -> None:
         self._pool.waking = False
         try:
-            if self.op.timeout is None and self.op.retry is None and not self._origins:
+            plain = self.op.timeout is None and self.op.retry is None and self.op.breaker is None
+            if plain and not self._columns and not self.saves:
                 if self.op.emit in ("result", "none") and self.op.order == "input":
                     return await self._work_fast(worker)
                 if self.op.emit in ("result", "none") and self.op.order == "done":
@@ -307,7 +372,7 @@ class CallStage(Stage):
                     result = self._give_up(value, None, stray(error))
                     self._wake_main()
                 if seq != pool.turn:
-                    task = _Task(seq, pool.epoch, value, None)
+                    task = _Task(seq, pool.epoch, value, ())
                     task.result = SKIP if silent else result
                     pool.waiting[seq] = (task, worker)
                     await worker.parker.park()
@@ -355,8 +420,8 @@ class CallStage(Stage):
         while True:
             if worker.task is None:
                 for item in self._pool.items:
-                    value, origin = item if self._origins else (item, None)
-                    task = worker.task = _Task(self._pool.seq, self._pool.epoch, value, origin)
+                    value, meta = item if self._columns else (item, ())
+                    task = worker.task = _Task(self._pool.seq, self._pool.epoch, value, meta)
                     self._pool.seq += 1
                     break
                 else:
@@ -373,6 +438,8 @@ class CallStage(Stage):
         """Call until it succeeds or is given up; the result is in the task."""
         worker.done = False
         while True:
+            if self.circuit is not None and not await self._may_call(worker, task, self.circuit):
+                return
             task.calls += 1
             worker.since = anyio.current_time()
             try:
@@ -387,6 +454,8 @@ class CallStage(Stage):
             else:
                 worker.since = None
                 delay = None
+                if self.circuit is not None:
+                    self.circuit.succeeded(task.ticket, self.label)
             worker.done = delay is None
             if worker.scope is not None and worker.scope.cancel_called:
                 await anyio.lowlevel.checkpoint()  # leave the scope: it is of no use any more
@@ -394,15 +463,33 @@ class CallStage(Stage):
                 return
             await anyio.sleep(delay)
 
+    async def _may_call(self, worker: _Worker, task: _Task, circuit: Circuit) -> bool:
+        """Wait until the circuit lets the call through; False when the task has its last result without it."""
+        if circuit.breaker.when_open == "wait":
+            task.ticket = await circuit.enter()
+            return True
+        try:
+            task.ticket = circuit.enter_now(self.label)
+        except CircuitOpen as error:
+            task.result = self._give_up(task.value, self._rows.origin(task.meta), error, task.calls)
+            worker.done = True
+            self._wake_main()
+            await anyio.lowlevel.checkpoint()
+            return False
+        return True
+
     def _delay(self, task: _Task, error: Exception) -> float | None:
         """Seconds until the next call; None when there is none, and the task has its last result."""
         retry = self.op.retry
         try:
-            delay = retry.delay(task.calls, error) if retry is not None else None
+            if self.circuit is not None and self.circuit.failed(task.ticket, error, self.label):
+                task.spared += 1
+                return 0.0
+            delay = retry.delay(task.calls - task.spared, error) if retry is not None else None
         except Exception as second:
             raise Abort(len(self.nodes), task.value, second) from None
         if delay is None:
-            task.result = self._give_up(task.value, task.origin, error, task.calls)
+            task.result = self._give_up(task.value, self._rows.origin(task.meta), error, task.calls)
             self._wake_main()
         else:
             self.counts[f"{self.label}: retried"] += 1
@@ -431,7 +518,7 @@ class CallStage(Stage):
             task.key = self.op.key(task.value)
             hash(task.key)
         except Exception as error:
-            task.result = self._give_up(task.value, task.origin, error)
+            task.result = self._give_up(task.value, self._rows.origin(task.meta), error)
             task.key = object()
             self._keys[task.key] = deque()
             await self._completed(worker, task)
@@ -480,8 +567,8 @@ class CallStage(Stage):
                 self._pool.out.append((task.value, result))
             else:
                 self._pool.out.append(result if emit == "result" else task.value)
-            if self._origins:
-                self._out_origins.append(task.origin)
+            if self._columns:
+                self._out_metas.append(task.meta)
         self._pool.turn += 1
         self._wake_main()
 
@@ -520,3 +607,7 @@ class CallStage(Stage):
     @property
     def in_flight(self) -> int:
         return super().in_flight + (self._fed - self._pool.turn) + len(self._pool.out)
+
+
+def _seq(task: _Task) -> int:
+    return task.seq

@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 
 from reactor.core import Overflow
-from reactor.engine.elements import Chunk, Element, Mark, Watermark, joined
+from reactor.engine.elements import Barrier, Chunk, Element, Mark, Watermark, joined
 
 Policy = Literal["block", "drop_oldest", "drop_newest", "error"]
 
@@ -105,6 +105,7 @@ class Channel:
         "blocked",
         "blocked_since",
         "capacity",
+        "columns",
         "dropped",
         "external",
         "left",
@@ -124,6 +125,8 @@ class Channel:
         self.capacity = capacity
         self.overflow: Policy = overflow
         self._items: deque[Element] = deque()
+        self.columns: tuple[int, ...] | None = None
+        """Which columns of a chunk the reader needs, where others that share it need more."""
         self.size = 0
         self.peak = 0
         self.dropped = 0
@@ -231,6 +234,14 @@ class Channel:
             self.writer.wake()
         return first
 
+    def barrier_now(self) -> Barrier | None:
+        """Return the next mark if it is a barrier; None for anything else, which stays where it is."""
+        items = self._items
+        if items and type(first := items[0]) is Barrier:
+            items.popleft()
+            return first
+        return None
+
     def leave(self) -> None:
         """The reader wants no more: what waits here is let go, and the writer is told."""
         self.left = True
@@ -265,11 +276,13 @@ class Outlet:
                 row = channel.offer(chunk, row)
             return
         # Each channel gets what it has room for: a reader may need the events before it lets others go on.
-        rows = {channel: channel.offer(chunk, 0) for channel in self.channels}
-        while waiting := tuple(channel for channel, row in rows.items() if row < n):
+        chunks = [chunk.picked(channel.columns) for channel in self.channels]
+        rows = [channel.offer(each, 0) for channel, each in zip(self.channels, chunks, strict=True)]
+        while waiting := tuple(c for c, row in zip(self.channels, rows, strict=True) if row < n):
             await self._wait(waiting, parker)
-            for channel in waiting:
-                rows[channel] = channel.offer(chunk, rows[channel])
+            for at, channel in enumerate(self.channels):
+                if rows[at] < n:
+                    rows[at] = channel.offer(chunks[at], rows[at])
 
     async def _wait(self, waiting: tuple[Channel, ...], parker: Parker) -> None:
         external = any(channel.external for channel in waiting)

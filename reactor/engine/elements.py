@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from reactor.engine.limits import Limits
 
@@ -28,6 +28,14 @@ class Chunk:
         """Rows from ``start`` to before ``stop``."""
         return Chunk(self.values[start:stop], tuple(column[start:stop] for column in self.columns))
 
+    def rows(self, at: Sequence[int]) -> Chunk:
+        """These rows."""
+        return Chunk([self.values[n] for n in at], tuple([column[n] for n in at] for column in self.columns))
+
+    def picked(self, columns: tuple[int, ...] | None) -> Chunk:
+        """The same rows with some of the columns; None: all."""
+        return self if columns is None else Chunk(self.values, tuple(self.columns[at] for at in columns))
+
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
     """One chunk with the rows of all."""
@@ -47,6 +55,22 @@ class Watermark:
     """No event with an earlier event time (microseconds) is expected any more."""
 
     time: int
+    idle: bool = False
+    """True when its input is idle: others needn't wait for it."""
+
+    values: ClassVar[tuple[Any, ...]] = ()
+    columns: ClassVar[tuple[tuple[Any, ...], ...]] = ((), (), ())
+    """A loop takes it as a chunk without rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What the clock says (microseconds since the epoch), for an operator that looks at it."""
+
+    now: int
+
+    values: ClassVar[tuple[Any, ...]] = ()
+    columns: ClassVar[tuple[tuple[Any, ...], ...]] = ((), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,8 @@ class Barrier:
     """The mark that flows among the events: what came before it belongs to commit ``number``."""
 
     number: int
+    last: bool = False
+    """True when it ends a drain: calls that are under way come to their end before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,13 @@ from typing import Any, Literal
 
 import anyio
 
-from reactor.core import Cancelled, Deadlock, DrainTimeout
+from reactor.core import Cancelled, Deadlock, DrainTimeout, StateError
+from reactor.delivery import CircuitBreaker
 from reactor.engine.barriers import Coordinator, Reached
 from reactor.engine.channel import Census, Channel, Outlet
+from reactor.engine.checkpoints import Checkpointing
+from reactor.engine.circuits import Circuit
+from reactor.engine.ending import SinkStage
 from reactor.engine.failures import noted, stray
 from reactor.engine.kinds import stage_for
 from reactor.engine.letters import Letterbox
@@ -18,10 +22,11 @@ from reactor.engine.limits import Limits
 from reactor.engine.metrics import Metrics
 from reactor.engine.plan import plan
 from reactor.engine.reading import FeedStage, RecordStage, SourceStage
+from reactor.engine.saving import Restored, identities
 from reactor.engine.stage import Stage
 from reactor.graph import Graph, Node
 
-State = Literal["ready", "running", "draining", "complete", "failed", "cancelled"]
+State = Literal["ready", "standby", "running", "draining", "complete", "failed", "cancelled"]
 
 log = logging.getLogger("reactor")
 
@@ -45,7 +50,19 @@ class Execution:
         self.census = Census()
         self.census.stuck = self._stuck  # type: ignore[method-assign]
         self.letterbox = Letterbox(graph.dead_letters)
-        self.coordinator = Coordinator(graph.interval)
+        self.saves = graph.checkpoints is not None
+        self.identities = identities(graph)
+        """What each operator's state is filed under."""
+        self.restored: dict[str, Restored] = {}
+        self.coordinator: Any = (
+            Checkpointing(self, graph.checkpoints, graph.interval)
+            if self.saves
+            else Coordinator(graph.interval)
+        )
+        self.entered = anyio.Event()
+        """Set once it is open, stands by, or has failed."""
+        self.circuits: dict[CircuitBreaker, Circuit] = {}
+        """Operators that share a breaker share its circuit."""
         self.stages: list[Stage] = []
         self.done = anyio.Event()
         self.opened = anyio.Event()
@@ -71,6 +88,10 @@ class Execution:
             channel: Channel(channel.source.name, channel.target.name, channel.capacity, channel.overflow)
             for channel in planned.channels
         }
+        for channel_plan, channel in channels.items():
+            sent, needed = channel_plan.source.wanted[channel_plan.port], channel_plan.target.arriving
+            if sent != needed:
+                channel.columns = tuple(sent.index(column) for column in needed)
         for stage_plan, stage in made.items():
             stage.inputs = tuple(channels[channel] for channel in stage_plan.inputs)
             stage.outlets = tuple(
@@ -89,12 +110,22 @@ class Execution:
                 if stage.plan.head in planned.sources:
                     stage.number = planned.sources.index(stage.plan.head)
                     self.coordinator.sources[stage.number] = stage
+                if self.saves:
+                    self.coordinator.stages.append(stage)
+            if isinstance(stage, SinkStage) and stage.transacts:
+                self.coordinator.sinks.append(stage)
             if not stage.outlets:
                 self.coordinator.ends[stage] = 0
 
     def source_name(self, number: int) -> str:
         """The name of the source with this number."""
         return str(self._sources[number].op.describe())
+
+    def circuit(self, breaker: CircuitBreaker | None) -> Circuit | None:
+        """The circuit of this breaker, one for all that share it."""
+        if breaker is None:
+            return None
+        return self.circuits.setdefault(breaker, Circuit(breaker))
 
     def result(self, node: Node) -> Any:
         """What the end ``node`` has come to."""
@@ -111,6 +142,8 @@ class Execution:
             try:
                 with self._scope:
                     await self._open_letterbox()
+                    if self.saves:
+                        await self._resume()
                     async with anyio.create_task_group() as tasks:
                         for stage in self.stages:
                             tasks.start_soon(self._guard, stage, name=f"{self.graph.name}: {stage.name}")
@@ -125,10 +158,54 @@ class Execution:
                         await self.letterbox.close()
                     except Exception as error:
                         self._failed(noted(error, self.graph.name, "dead_letters"))
+                    if self.saves:
+                        try:
+                            await self.coordinator.let_go()
+                        except Exception as error:
+                            self._not_released(error)
         except BaseException:
             self._over("cancelled", None)
             raise
         self._raise()
+
+    async def _resume(self) -> None:
+        """Own the checkpoints, and give each stage what the last one has of it."""
+        try:
+            await self.coordinator.own()
+            if self.state == "standby":
+                self.state = "running"
+            self.restored = await self.coordinator.restored()
+        except Exception as error:
+            noted(error, self.graph.name, "checkpoint")
+            raise
+        for stage in self.stages:
+            try:
+                stage.restore()
+            except Exception as error:
+                noted(error, self.graph.name, stage.name)
+                raise
+        self.restored = {}
+
+    def _not_released(self, error: Exception) -> None:
+        """Where the run has failed already, this is most often the same once more."""
+        if self._failures:
+            log.warning(
+                "pipeline %r: its checkpoints couldn't be released, others wait for the end of the lease: %s",
+                *(self.graph.name, error),
+            )
+        else:
+            self._failed(noted(error, self.graph.name, "checkpoint"))
+
+    def stands_by(self) -> None:
+        """Another process runs the pipeline; this one waits until that has gone."""
+        if (
+            self.state == "draining"
+        ):  # before it was known that another one runs it: there is nothing to drain
+            self._stood_down = True
+            self._scope.cancel()
+            return
+        self.state = "standby"
+        self.entered.set()
 
     async def _open_letterbox(self) -> None:
         try:
@@ -141,7 +218,11 @@ class Execution:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._coordinate)
+                if self.saves:
+                    tasks.start_soon(self._stay_owner)
                 await self.done.wait()
+                if self.saves:
+                    await self.coordinator.finish()
                 tasks.cancel_scope.cancel()
             await self.coordinator.commit()
         except Exception as error:
@@ -155,10 +236,18 @@ class Execution:
         except Exception as error:
             self._failed(error)
 
+    async def _stay_owner(self) -> None:
+        try:
+            await self.coordinator.renew()
+        except Exception as error:
+            self._failed(noted(error, self.graph.name, "checkpoint"))
+
     async def _guard(self, stage: Stage) -> None:
         try:
             try:
                 await self._open(stage)
+                if self.saves:
+                    await stage.begin()
                 await stage.work()
             except anyio.get_cancelled_exc_class() as error:
                 self._unwinding = True
@@ -172,7 +261,9 @@ class Execution:
                     self.done.set()
         finally:
             with anyio.CancelScope(shield=True):
-                if isinstance(stage, RecordStage) and stage.number is not None:
+                if (isinstance(stage, RecordStage) and stage.number is not None) or (
+                    isinstance(stage, SinkStage) and stage.transacts
+                ):
                     await self._settled.wait()  # its last commit comes when all sinks are done
                 try:
                     await stage.close()
@@ -185,12 +276,17 @@ class Execution:
         self._opening -= 1
         if not self._opening:
             self.opened.set()
+            self.entered.set()
         else:
             await self.opened.wait()
 
     def _failed(self, error: BaseException) -> None:
         for one in _leaves(error):
-            if one not in self._failures:
+            # What fails at two places in one moment, for one reason (a full disk), has failed once.
+            same = isinstance(one, StateError) and any(
+                type(each) is type(one) and each.args == one.args for each in self._failures
+            )
+            if one not in self._failures and not same:
                 self._failures.append(one)
         self._scope.cancel()
 
@@ -211,12 +307,18 @@ class Execution:
             raise error
         self._over("complete", None)
 
+    _stood_down = False
+    """True when it has never been more than a standby, and was told to end."""
+
     def _over(self, state: State, error: BaseException | None) -> None:
         self._ended = anyio.current_time()
         self.state = state
         self.error = error
         self.opened.set()
+        self.entered.set()
         self.done.set()
+        if self.saves:
+            self.coordinator.closed()
         for stage in self.stages:
             stage.let_go()
             if isinstance(stage, FeedStage):
@@ -259,15 +361,20 @@ class Execution:
 
     def drain(self) -> None:
         """Stop the sources; what is in flight goes on to the sinks."""
+        if self.state == "standby":  # nothing has begun
+            self._stood_down = True
+            self._scope.cancel()
+            return
         if self.state == "running":
             self.state = "draining"
             for stage in self.stages:
-                if isinstance(stage, SourceStage):
-                    stage.drain()
+                stage.drain()
+            if self.saves:
+                self.coordinator.drain()
 
     def cancel(self, *, deadline: float | None = None) -> None:
         """Abandon what is in flight; ``deadline`` says that a drain has taken longer than that."""
-        if self.state in ("ready", "running", "draining") and self._cancelled is None:
+        if self.state in ("ready", "standby", "running", "draining") and self._cancelled is None:
             if deadline is None:
                 self._cancelled = (Cancelled, "was cancelled")
             else:
@@ -296,6 +403,22 @@ class Execution:
                 + "; put a larger buffer(n) where there is no room"
             )
         )
+
+    @property
+    def progressed(self) -> bool:
+        """True when it has done something that counts: the next failure isn't one more of the same."""
+        if self.saves:
+            return bool(self.coordinator.count)
+        return any(stage.events_out or (stage.events_in and not stage.outlets) for stage in self.stages)
+
+    def remembering(self) -> dict[str, tuple[Stage, int]]:
+        """The operators that remember something, by name: their stage, and their place in its chain."""
+        return {
+            self.identities[node]: (stage, at)
+            for stage in self.stages
+            for at, node in enumerate(stage.nodes)
+            if node.op.memory == "remembering"
+        }
 
     # What it tells ------------------------------------------------------------------------------------------
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from reactor.core import ArgumentError, Record, StrayCancellation
-from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, OnError, Skip
+from reactor.core import ArgumentError, Record, StrayCancellation, TooManyDeadLetters, duration
+from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, Limit, OnError, Replayed, Skip
 from reactor.engine.fuse import Handler
 from reactor.operators import SKIP, Abort
 
 if TYPE_CHECKING:
+    from reactor.engine.circuits import Circuit
     from reactor.engine.execution import Execution
 
 
@@ -27,6 +28,8 @@ class Failing:
     def __init__(self, run: Execution) -> None:
         self.run = run
         self.letters: list[DeadLetter] = []
+        self.circuit: Circuit | None = None
+        """Where what it calls has a CircuitBreaker."""
         self.counts: Counter[str] = Counter()
         """Events that went another way, by operator and reason."""
         self.now = 0
@@ -35,6 +38,7 @@ class Failing:
         """True where the loop makes dead letters, and needs ``now``."""
         self.buried: list[tuple[str, Callable[[], int]]] = []
         """The number of dead letters, by operator."""
+        run.letterbox.waiting.append(self.letters)
 
     def handler_of(self, label: str, op: Any, index: int, in_loop: bool = False) -> Handler:
         """Return ``handler(value, origin, error)``: it returns SKIP or a result instead, or raises Abort."""
@@ -60,7 +64,9 @@ class Failing:
             return fallback
         if isinstance(policy, DeadLetters):
             self.buries = self.buries or in_loop
-            return self.bury(label, index, in_loop)
+            limit = policy.budget()
+            bury = self.bury(label, index, in_loop)
+            return bury if limit is None else self._limited(bury, limit, label, index)
 
         def fail(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
             raise Abort(index, value, error) from None
@@ -77,7 +83,7 @@ class Failing:
         def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
             nonlocal number
             number += 1
-            at = within(origin) if type(origin) in (Record, tuple) else number
+            at = within(origin) if _told(origin) else number
             now = self.now if in_loop else time.time_ns() // 1000
             letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, at)
             if take is None:
@@ -91,6 +97,26 @@ class Failing:
                 result.close()
                 raise Abort(index, value, ArgumentError(_NOT_AWAITED))
             return SKIP
+
+        return to_letters
+
+    def _limited(self, bury: Handler, limit: Limit, label: str, index: int) -> Handler:
+        """Return the handler that fails the run, once it has made more dead letters than ``limit`` allows."""
+        run, budget = self.run, _Budget(self.run, limit)
+
+        def to_letters(value: Any, origin: Any, error: Exception, attempts: int = 1) -> Any:
+            result = bury(value, origin, error, attempts)
+            over = budget.over()
+            if over is not None:
+                run.letterbox.exceeded = True
+                failure = TooManyDeadLetters(
+                    f"{over}; DeadLetters(limit={limit}) doesn't allow that. What has failed is in the dead "
+                    f"letters: mend the cause, start again, then replay them. The last: "
+                    f"{type(error).__name__}: {error}"
+                )
+                failure.__cause__ = error
+                raise Abort(index, value, failure) from None
+            return result
 
         return to_letters
 
@@ -111,6 +137,46 @@ class Failing:
             error = RuntimeError(f"the function raised {type(error).__name__}")
             error.__cause__ = abort.error
         return noted(error, self.run.graph.name, label, abort.value)
+
+
+def _told(origin: Any) -> bool:
+    """Whether it says where the event came from: a record, or several and nothing else."""
+    kind = type(origin)
+    if kind is tuple:
+        return bool(origin) and all(map(_told, origin))
+    return kind is Record or kind is Replayed
+
+
+class _Budget:
+    """Counts the dead letters of one operator that has a limit."""
+
+    def __init__(self, run: Execution, limit: Limit) -> None:
+        self._run = run
+        self._limit = limit
+        self._number = 0
+        self._within = None if limit.within is None else duration(limit.within, "Limit(within")
+        self._times: deque[float] = deque(maxlen=None if limit.count is None else limit.count + 1)
+
+    def over(self) -> str | None:
+        """Count one more; say what is too much, if it is."""
+        self._number += 1
+        share, count, within = self._limit.share, self._limit.count, self._within
+        if share is not None:
+            read = sum(stage.events_in for stage in self._run.stages if not stage.inputs)
+            if self._number <= share * max(read, self._limit.least):
+                return None
+            return f"{self._number} of {_events(read)} failed"
+        assert count is not None
+        if within is None:
+            return f"{_events(self._number)} failed" if self._number > count else None
+        self._times.append(anyio.current_time())
+        if len(self._times) <= count or self._times[-1] - self._times[0] > within:
+            return None
+        return f"{_events(count + 1)} failed within {within:g} s"
+
+
+def _events(number: int) -> str:
+    return "1 event has" if number == 1 else f"{number} events have"
 
 
 class _Within:

@@ -39,6 +39,11 @@ class Feed(Generic[T]):
         """A run begins to read."""
         self._reader = reader
 
+    @property
+    def attached(self) -> bool:
+        """True when a run reads it, or has."""
+        return self._reader is not None
+
     def take(self, limit: int) -> list[T]:
         """Return up to ``limit`` events that wait, without waiting."""
         events = self._events

@@ -21,11 +21,12 @@ from typing import Any
 
 from reactor.core import ReactorError
 from reactor.delivery import Fallback
-from reactor.engine.elements import Chunk
+from reactor.engine.elements import Chunk, Tick, Watermark
 from reactor.graph import Column, Node
 from reactor.operators import Body, Fused, Split
+from reactor.windows import BEGINNING
 
-Running = Generator[tuple[Any, ...], Chunk | int | None, tuple[Any, ...]]
+Running = Generator[tuple[Any, ...], Chunk | Tick | Watermark | int | None, tuple[Any, ...]]
 Handler = Callable[..., Any]
 
 PAUSE_AFTER = 16
@@ -48,6 +49,8 @@ class Loop:
     operators: dict[int, int]
     """Which operator each line belongs to."""
     holders: tuple[str, ...]
+    timed: bool = False
+    """True where something in it minds watermarks: it is sent them, ``states["watermark"]`` is what comes out."""
 
     def start(self, handlers: Sequence[Handler]) -> tuple[Running, dict[str, Any]]:
         """Compile it; return the generator, not primed yet, and its variables as of the last chunk.
@@ -55,6 +58,7 @@ class Loop:
         ``handlers[op](value, origin, error)`` decides what the failure of an operator means.
         """
         env = self.env  # not a copy: a function's first call takes its check out of here
+        env |= {"Tick": Tick, "Watermark": Watermark}
         env |= {f"fail{op}": handler for op, handler in enumerate(handlers)}
         states = dict(self.states)
         code, env["AT"] = _compiled(self.source, tuple(self.operators.items()))
@@ -90,18 +94,31 @@ class _Writer:
     """Writes the lines for a chain of operators."""
 
     def __init__(
-        self, nodes: Sequence[Node], wanted: Sequence[tuple[Column, ...]], columns: dict[Column, str]
+        self,
+        nodes: Sequence[Node],
+        wanted: Sequence[tuple[Column, ...]],
+        columns: dict[Column, str],
+        unused: frozenset[int],
+        saves: bool,
     ):
         self.chain = [node.op for node in nodes]
         self.wanted = wanted
         self.columns = columns
+        self.unused = unused
         self.body = Body()
+        self.body.emit = self.emit
+        self.saves = saves
+        self.columns_at: dict[int, dict[Column, str]] = {}
+        """The columns that reach each operator."""
+        self.timed = any(op.times in ("makes", "needs") for op in self.chain)
         results = [[f"r{port}", *(f"r{port}_{c}" for c in columns)] for port, columns in enumerate(wanted)]
         names = [name for port in results for name in port]
         self.fresh = "; ".join(f"{name} = []" for name in names) or "pass"
         self.lists = "".join(f", {name}" for name in names)
 
     def emit(self, port: int) -> None:
+        if port in self.unused:
+            return
         self.body.add(f"r{port}.append({self.body.value})")
         for column in self.wanted[port]:
             self.body.add(f"r{port}_{column}.append({self.body.columns.get(column, 'None')})")
@@ -114,16 +131,29 @@ class _Writer:
                 self.emit(0)
             return
         op = self.chain[index]
-        before = body.op, body.resumes
+        before = body.op, body.resumes, body.passes, body.emits_late, body.saves
+        self.look_ahead(index)
+        self.columns_at.setdefault(index, dict(body.columns))
         body.op, body.resumes = index, isinstance(getattr(op, "on_error", None), Fallback)
         body.enter()
         if isinstance(op, Split):
             op.write(body, self.emit)
         elif isinstance(op, Fused):
             op.write(body, lambda: self.rest(index + 1))
+            self.look_ahead(index)
         else:
             raise ReactorError(f"{op.describe()} can't be fused")
-        body.op, body.resumes = before
+        body.op, body.resumes, body.passes, body.emits_late, body.saves = before
+
+    def look_ahead(self, index: int) -> None:
+        """Tell the operator what those behind it need."""
+        wanted = {column for port in self.wanted for column in port}
+        op = self.chain[index]
+        self.body.saves = self.saves and not op.volatile
+        behind = any(op.times != "carries" for op in self.chain[index + 1 :])
+        last = index == len(self.chain) - 1
+        self.body.passes = behind or "time" in wanted or "watermark" in wanted
+        self.body.emits_late = last and len(self.wanted) > 1 and 1 not in self.unused
 
     def event(self) -> list[tuple[str, int]]:
         """The lines for one event."""
@@ -133,6 +163,38 @@ class _Writer:
         lines, self.body.lines = self.body.lines, []
         return lines
 
+    def tail(self) -> list[tuple[str, int]]:
+        """The lines for the watermark behind a chunk."""
+        body = self.body
+        body.columns = dict(self.columns)
+        self.each_again(lambda op, rest: op.write_tail(body, rest), lambda op: op.tailed)
+        body.add(f"states['watermark'] = {body.columns['watermark']}")
+        lines, body.lines = body.lines, []
+        return lines
+
+    def ticks(self) -> list[tuple[str, int]]:
+        """The lines for the clock: only the first operator looks at it."""
+        body = self.body
+        body.columns = dict(self.columns)
+        op = self.chain[0]
+        self.each_again(lambda op, rest: op.write_tick(body, rest, "now"), lambda each: each is op)
+        lines, body.lines = body.lines, []
+        return lines
+
+    def each_again(
+        self, write: Callable[[Fused, Callable[[], None]], None], which: Callable[[Fused], bool]
+    ) -> None:
+        """Write once more for some operators: with the variables that the lines for an event have."""
+        body = self.body
+        for index, op in enumerate(self.chain):
+            if isinstance(op, Fused) and which(op):
+                states, rebound = dict(body.states), list(body.rebound)
+                body.op, body.resumes = index, False
+                self.look_ahead(index)
+                body.value = "v"
+                write(op, lambda after=index + 1: self.rest(after))  # type: ignore[misc]
+                body.states, body.rebound = states, rebound
+
     def endings(self) -> list[tuple[int, list[tuple[str, int]]]]:
         """For each operator that emits at the end: the lines for that and for all after it."""
         body, found = self.body, []
@@ -140,7 +202,8 @@ class _Writer:
             if isinstance(op, Fused) and op.at_end:
                 states, rebound = dict(body.states), list(body.rebound)
                 body.op, body.resumes = index, False
-                body.value, body.columns = "v", dict(self.columns)
+                self.look_ahead(index)
+                body.value, body.columns = "v", dict(self.columns_at[index])
                 op.write_end(body, lambda after=index + 1: self.rest(after))  # type: ignore[misc]
                 body.states, body.rebound = states, rebound  # an ending uses the variables of the loop
                 found.append((index, body.lines))
@@ -151,7 +214,8 @@ class _Writer:
 class _Source:
     """The lines of the generator, and which operator each belongs to."""
 
-    def __init__(self, fresh: str, lists: str) -> None:
+    def __init__(self, fresh: str, lists: str, raised: dict[str, list[str]]) -> None:
+        self._raised = raised
         self.text: list[str] = []
         self.operators: dict[int, int] = {}
         self._fresh = fresh
@@ -164,6 +228,11 @@ class _Source:
         """Add what the operators have written; a PAUSE gives out what is there."""
         for line, op in lines:
             lead = " " * (indent + len(line) - len(line.lstrip()))
+            if line.lstrip().startswith("RAISED "):
+                for raised in self._raised.get(line.split()[1], ()):
+                    self.text.append(lead + raised)
+                    self.operators[len(self.text)] = op
+                continue
             if line.strip() == "PAUSE":
                 self.text.append(f"{lead}room = yield (False{self._lists},)")
                 self.text.append(f"{lead}{self._fresh}")
@@ -177,43 +246,59 @@ def fuse(
     given: tuple[Column, ...],
     wanted: Sequence[tuple[Column, ...]],
     origin_is_value: bool = False,
+    unused: frozenset[int] = frozenset(),
+    ticks: bool = False,
+    saves: bool = False,
 ) -> Loop:
     """Write the loop for a chain of fused operators.
 
     ``given`` are the columns of the chunks that come in, ``wanted`` those of each output port: one port for a
-    chain that goes on, several when the last node is a Split, none when it is an end.
+    chain that goes on, several when the last node is a Split, none when it is an end. Nobody reads those that are
+    ``unused``. With ``ticks`` the first operator looks at the clock; with ``saves`` checkpoints are taken.
     """
     columns: dict[Column, str] = {column: f"c_{column}" for column in given}
     names = ", ".join(columns.values())
     if origin_is_value:
         columns["origin"] = "v"
-    writer = _Writer(nodes, wanted, columns)
+    writer = _Writer(nodes, wanted, columns, unused, saves)
     body, fresh, lists = writer.body, writer.fresh, writer.lists
-    lines, endings = writer.event(), writer.endings()
-    saves = [f"states[{name!r}] = {name}" for name in dict.fromkeys(body.rebound)]
-    none_wanted = [index for index, op in enumerate(writer.chain) if op.verb == "take" and not _count(op)]
+    lines = writer.event()
+    tail = writer.tail() if writer.timed else []
+    ticking = writer.ticks() if ticks else []
+    endings = writer.endings()
+    if writer.timed:
+        body.states["watermark"] = BEGINNING
+    written_back = [f"states[{name!r}] = {name}" for name in dict.fromkeys(body.rebound)]
 
     functions = "; ".join(f"{name} = F[{name!r}]" for name in body.functions) or "pass"
 
-    source = _Source(fresh, lists)
+    source = _Source(fresh, lists, {name: list(dict.fromkeys(lines)) for name, lines in body.raised.items()})
     add = source.add
     add("def loop(states):", f"    {functions}")
     add(*(f"    {name} = states[{name!r}]" for name in body.states))
     add("    done = -1", f"    room = {PAUSE_AFTER}", "    v = None", f"    {fresh}", "    try:")
     if given:
-        add(f"        {names} = {', '.join(['None'] * len(given))}")
-    if none_wanted:
-        add(f"        raise Finished({none_wanted[0]})")
+        nothing = ", ".join(str(BEGINNING) if column == "watermark" else "None" for column in given)
+        add(f"        {names} = {nothing}")
+    for left in dict.fromkeys(body.limits):
+        add(f"        if not {left}: raise Finished({left.removeprefix('s')})")
     add("        while True:", f"            chunk = yield (True{lists},)")
     add("            if chunk is None: break", f"            {functions}", f"            {fresh}")
+    add(*(f"            {line}" for line in dict.fromkeys(body.prologue)))
+    if ticks:
+        add("            if type(chunk) is Tick:", "                now = chunk.now")
+        source.add_written(ticking, 16)
+    if "watermark" in given and writer.timed:
+        add("            if type(chunk) is Watermark:", "                c_watermark = chunk.time")
     if given:
         add(f"            for v, {names} in zip(chunk.values, *chunk.columns):")
     else:
         add("            for v in chunk.values:")
     source.add_written(lines, 16)
-    add(*(f"            {line}" for line in saves))
+    source.add_written(tail, 12)
+    add(*(f"            {line}" for line in written_back))
     add("    except Finished as finished:", "        done = finished.args[0]")
-    add("        states['finished'] = True", f"        states['cut'] = {columns.get('origin', 'None')}")
+    add("        states['finished'] = done", f"        states['cut'] = {columns.get('origin', 'None')}")
     add("    except Abort as abort:", f"        abort.out = (True{lists},)", "        raise")
     add("    else:", f"        {fresh}")
     for index, ending in endings:
@@ -221,16 +306,13 @@ def fuse(
         source.add_written(ending, 12)
         add("        except Finished as finished:", "            done = finished.args[0]")
         add("        except Abort as abort:", f"            abort.out = (True{lists},)", "            raise")
-    add(*(f"    {line}" for line in saves))
+    add(*(f"    {line}" for line in written_back))
     add(f"    return (True{lists},)")
     return Loop(
         source="\n".join(source.text) + "\n",
         states={**body.states},
         env=body.env,
         operators=source.operators,
-        holders=tuple(name for name in body.states if name.startswith("held") and not name.endswith("_o")),
+        holders=tuple(name for name in body.states if name.startswith("held") and "_" not in name),
+        timed=writer.timed,
     )
-
-
-def _count(op: Any) -> int:
-    return int(op.count)

@@ -41,7 +41,7 @@ async def _iterate(stage: IterableStage) -> AsyncGenerator[Any, None]:
     """Pull: the source gives a chunk, the loop what comes out of it, as far as the reader has asked."""
     read: list[Chunk] = []
 
-    async def keep(chunk: Chunk) -> bool:
+    async def keep(chunk: Any) -> bool:
         read.append(chunk)
         return True
 
@@ -99,6 +99,7 @@ class Opened(Generic[T_co]):
     ) -> bool | None:
         assert self._tasks is not None
         self._reader.channel.leave()
+        self._events = iter(())  # what it has left is not handed out any more, nor kept
         self._run.cancel()
         if isinstance(error, Exception):  # it goes its way as it is, without a group around it
             await self._tasks.__aexit__(None, None, None)

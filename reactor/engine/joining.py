@@ -9,33 +9,55 @@ from typing import Any
 import anyio
 
 from reactor.engine.channel import Channel
-from reactor.engine.elements import Barrier, Chunk, End, Watermark
+from reactor.engine.elements import Barrier, Chunk, Element, End, Tick, Watermark
 from reactor.engine.limits import Limit, combined
 from reactor.engine.reading import SourceStage
 from reactor.engine.stage import Stage
+from reactor.windows import BEGINNING, END_OF_TIME
 
 
 class JoiningStage(Stage):
     """What they share: a barrier goes on when every input that is still open has brought it.
 
-    Inputs aren't held back meanwhile. Without checkpoints a barrier may wait behind a batch that isn't full,
-    and the input that would be held back may be what fills it.
+    With checkpoints an input that has brought it is held back until then (aligned). Without, a barrier may wait
+    behind a batch that isn't full, and the input that would be held back may be what fills it.
     """
 
     def connect(self) -> None:
+        given = self.plan.given
+        self._watermark = given.index("watermark") if "watermark" in given else None
         self._ends: dict[Channel, End] = {}
         self._barriers: dict[Channel, int] = dict.fromkeys(self.inputs, 0)
         self._times: dict[Channel, int] = {}
+        self._idlers: set[Channel] = set()
         self._sent_barrier = 0
-        self._sent_time: int | None = None
+        self._sent_time = BEGINNING
+        self._held_back: set[Channel] = set()
+        """Inputs that have brought a barrier which others haven't yet."""
+        self._ahead: dict[Channel, deque[Chunk | Watermark | End]] = {
+            channel: deque() for channel in self.inputs
+        }
+        """What others have had to be read for, to come to their barrier, before it was wanted."""
+        self._over_ahead: set[Channel] = set()
+        self.unsent: Watermark | None = None
+        """A watermark that has still to go through the loop."""
 
     def marked(self, channel: Channel, mark: Barrier | Watermark) -> None:
         """An input has brought a mark."""
         if type(mark) is Barrier:
             self._barriers[channel] = mark.number
+            if mark.last:
+                self._last = mark.number
+            # concat passes a barrier in the place of an input that hadn't begun: it may still bring that one.
+            if self.saves and mark.number > self._sent_barrier:
+                self._held_back.add(channel)
         else:
             assert isinstance(mark, Watermark)
             self._times[channel] = mark.time
+            if mark.idle:
+                self._idlers.add(channel)
+            else:
+                self._idlers.discard(channel)
         self.align()
 
     def align(self) -> None:
@@ -43,15 +65,155 @@ class JoiningStage(Stage):
         going = [channel for channel in self.inputs if channel not in self._ends]
         if not going:
             return
-        number = min(self._barriers[channel] for channel in going)
-        if number > self._sent_barrier and self.may_pass(number):
+        speak = [channel for channel in going if channel not in self._over_ahead]
+        number = min((self._barriers[channel] for channel in speak), default=self._sent_barrier)
+        if number > self._sent_barrier and (self.saves or self.may_pass(number)):
             self._sent_barrier = number
-            self.mark(Barrier(number))
-        if all(channel in self._times for channel in going):
-            time = min(self._times[channel] for channel in going)
-            if self._sent_time is None or time > self._sent_time:
-                self._sent_time = time
-                self.mark(Watermark(time))
+            # A drain doesn't wait for the barrier before its own: one input may have left that out.
+            self._held_back = {channel for channel in self._held_back if self._barriers[channel] > number}
+            self._saved_all = number == self._last
+            self.mark(Barrier(number, self._saved_all))
+        time = self._lowest(going)
+        if time > self._sent_time:
+            self._sent_time = time
+            # All idle: those behind it needn't wait for it either.
+            mark = Watermark(time, idle=all(channel in self._idlers for channel in going))
+            if self._timed:
+                self.unsent = mark
+            else:
+                self.mark(mark)
+
+    _last = 0
+    """The number of a drain's last barrier, once an input has brought it."""
+    _saved_all = False
+    """True behind the last barrier of a drain: what is still here is saved, and must not go on."""
+
+    async def emit(self, chunk: Chunk | Watermark | Tick) -> bool:
+        return not self.finished if self._saved_all else await super().emit(chunk)
+
+    def read(self, channel: Channel, limit: int) -> Element | None:
+        """Return what the input has now; nothing while it is held back."""
+        ahead = self._ahead[channel]
+        if ahead:
+            first = ahead[0]
+            if type(first) is Chunk and len(first) > limit:
+                ahead[0] = first.part(limit, len(first))
+                first = first.part(0, limit)
+            else:
+                if type(first) is End:
+                    self._over_ahead.discard(channel)
+                ahead.popleft()
+            if type(first) is Chunk:
+                was, self._read = self.crowded, self._read - len(first)
+                if was and not self.crowded:
+                    self.run.coordinator.stir()
+            return first
+        if channel in self._held_back:
+            return None
+        return channel.take_now(limit)
+
+    def _read_ahead(self) -> bool:
+        """Read the inputs that are still to bring a barrier, and keep what comes before it. True when one has."""
+        for channel in self.inputs:
+            if channel in self._held_back or channel in self._ends or channel in self._over_ahead:
+                continue
+            while (item := channel.take_now(self.limit)) is not None:
+                if type(item) is Barrier:
+                    self.marked(channel, item)
+                    return True
+                assert not isinstance(item, Barrier)
+                self._ahead[channel].append(item)
+                if type(item) is Chunk:
+                    self._read += len(item)
+                if type(item) is End:
+                    self._over_ahead.add(channel)
+                    self.align()
+                    if not self._held_back:
+                        return True
+                    break  # the others may have their barriers here already: nobody would wake it for these
+        return False
+
+    def held_back(self) -> tuple[Any, Any]:
+        times = {at: self._times[channel] for at, channel in enumerate(self.inputs) if channel in self._times}
+        ahead = [
+            [
+                (list(item.values), [list(column) for column in item.columns])
+                for item in self._ahead[channel]
+                if type(item) is Chunk
+            ]
+            for channel in self.inputs
+        ]
+        kept = self.kept()
+        held = (ahead, kept) if kept is not None or any(ahead) else None
+        return (self._sent_time, times, self.own()), held
+
+    def take_back(self, own: Any, held: Any) -> None:
+        self._sent_time, times, mine = own
+        for at, time in times.items():
+            if at < len(self.inputs):
+                self._times[self.inputs[at]] = time
+        ahead: list[Any] = []
+        kept: Any = None
+        if held is not None:
+            ahead, kept = held
+        for at, chunks in enumerate(ahead):
+            self._ahead[self.inputs[at]].extend(Chunk(values, tuple(columns)) for values, columns in chunks)
+            self._read += sum(len(values) for values, _ in chunks)
+        self.resume(mine, kept)
+
+    _read = 0
+    """How many events have been read ahead."""
+
+    @property
+    def crowded(self) -> bool:
+        # Each barrier may make it read ahead all that stands before it: where one input is faster than another,
+        # that would never be worked off.
+        return self._read > self.run.graph.capacity
+
+    @property
+    def in_flight(self) -> int:
+        return super().in_flight + self._read
+
+    def own(self) -> Any:
+        """Return what the stage remembers beside its times."""
+        return None
+
+    def kept(self) -> Any:
+        """Return the events that the stage holds."""
+        return None
+
+    def resume(self, own: Any, kept: Any) -> None:
+        """Take back what ``own`` and ``kept`` returned."""
+
+    def _lowest(self, channels: Sequence[Channel]) -> int:
+        """The lowest watermark of those that aren't idle; the highest of all where all are."""
+        busy = [channel for channel in channels if channel not in self._idlers]
+        if busy:
+            return min(self._times.get(channel, BEGINNING) for channel in busy)
+        return max((self._times.get(channel, BEGINNING) for channel in channels), default=BEGINNING)
+
+    def joint(self, channel: Channel, chunk: Chunk) -> Chunk:
+        """Return the chunk with watermarks that hold for all inputs together: rows of one may be behind."""
+        if self._watermark is None:
+            return chunk
+        self._idlers.discard(channel)
+        own = chunk.columns[self._watermark]
+        self._times[channel] = max(own[-1], self._times.get(channel, BEGINNING))
+        others = [
+            c for c in self.inputs if c is not channel and c not in self._ends and c not in self._idlers
+        ]
+        most = self._lowest(others) if others else END_OF_TIME
+        least = self._sent_time
+        if own[0] >= most:
+            joint: Sequence[int] = [max(most, least)] * len(own)
+        elif own[-1] <= most and own[0] >= least:
+            joint = own
+        else:
+            joint = [max(least, min(time, most)) for time in own]
+        self._sent_time = max(least, joint[-1])
+        columns = list(chunk.columns)
+        columns[self._watermark] = joint
+        return Chunk(chunk.values, tuple(columns))
 
     def may_pass(self, number: int) -> bool:
         """True when nothing that came before this barrier is held."""
@@ -66,7 +228,9 @@ class JoiningStage(Stage):
         """The end of all inputs as one."""
         ends = [self._ends[channel] for channel in self.inputs]
         reached = [stage.sources for stage in self.run.before(self)]
-        return End(any(end.flush for end in ends), combined([end.limits for end in ends], reached))
+        # Where a drain has saved what is held, that isn't flushed because one input had ended before.
+        flush = all(end.flush for end in ends) if self.saves else any(end.flush for end in ends)
+        return End(flush, combined([end.limits for end in ends], reached))
 
     def leave(self) -> None:
         """No more is wanted from any input."""
@@ -75,6 +239,11 @@ class JoiningStage(Stage):
 
     async def wait_for(self, channels: Sequence[Channel]) -> None:
         """Wait until one of the channels has something."""
+        if self._held_back:
+            if self._read_ahead():
+                return
+            waiting = (c for c in self.inputs if c not in self._ends and c not in self._over_ahead)
+            channels = [channel for channel in waiting if channel not in self._held_back]
         for channel in channels:
             channel.reader = self.parker
         try:
@@ -93,7 +262,7 @@ class MergeStage(JoiningStage):
             missed = 0
             while going and missed < len(going):
                 channel = going[0]
-                item = channel.take_now(self.limit)
+                item = self.read(channel, self.limit)
                 if item is None:
                     missed += 1
                     going.rotate(-1)
@@ -101,7 +270,7 @@ class MergeStage(JoiningStage):
                 missed = 0
                 if type(item) is Chunk:
                     going.rotate(-1)
-                    if not await self.emit(item):
+                    if not await self.emit(self.joint(channel, item)):
                         self.leave()
                         return await self.end(End())
                     await self.breathe()
@@ -111,6 +280,9 @@ class MergeStage(JoiningStage):
                 else:
                     assert isinstance(item, Barrier | Watermark)
                     self.marked(channel, item)
+                if self.unsent is not None:
+                    mark, self.unsent = self.unsent, None
+                    await self.emit(mark)
             if self.finished:
                 self.leave()
                 return await self.end(End())
@@ -143,6 +315,10 @@ class ConcatStage(JoiningStage):
                 self._barriers[channel] = self._barriers[self._now]
                 for source in sources:
                     source.excuse(self._barriers[self._now])
+                # What ends there now belongs to what comes behind this barrier, too.
+                before = self.run.before(self)[self.inputs.index(channel)]
+                for stage in self.run.upstream(before):
+                    stage.passed(self._barriers[self._now])
         super().align()
 
     async def work(self) -> None:
@@ -151,8 +327,8 @@ class ConcatStage(JoiningStage):
             if channel in self._gates:
                 self._gates[channel][0].set()
             while True:
-                item = await self.next_item(channel, self.limit)
-                if item is None or (type(item) is Chunk and not await self.emit(item)):
+                item = await self._next(channel)
+                if item is None or (type(item) is Chunk and not await self.emit(self.joint(channel, item))):
                     self.leave()
                     return await self.end(End())
                 if type(item) is Chunk:
@@ -164,6 +340,15 @@ class ConcatStage(JoiningStage):
                     assert isinstance(item, Barrier | Watermark)
                     self.marked(channel, item)
         await self.end(self.last())
+
+    async def _next(self, channel: Channel) -> Element | None:
+        """Return the next of the input whose turn it is; None when nobody wants any more."""
+        while not self.finished:
+            item = self.read(channel, self.limit)
+            if item is not None:
+                return item
+            await self.wait_for((channel,))
+        return None
 
 
 class ZipStage(JoiningStage):
@@ -209,12 +394,19 @@ class ZipStage(JoiningStage):
             if any(channel in self._ends for channel in empty):
                 return await self._finish_early()
             for channel in empty:
-                item = channel.take_now(self.limit)
+                item = self.read(channel, self.limit)
                 if item is not None:
                     self._take(channel, item)
                     break
             else:
                 await self.wait_for(empty)
+
+    def kept(self) -> Any:
+        return [list(held) for held in self._held] if any(self._held) else None
+
+    def resume(self, own: Any, kept: Any) -> None:
+        for held, rows in zip(self._held, kept or (), strict=False):
+            held.extend(rows)
 
     def _take(self, channel: Channel, item: Any) -> None:
         if type(item) is Chunk:

@@ -10,6 +10,10 @@ import anyio
 
 from reactor.core import Sink
 from reactor.delivery import DeadLetter
+from reactor.engine.sinks import claim, release
+
+PATIENCE = 30.0
+"""Seconds that storing the last letters of a run may take, which nothing else can cancel."""
 
 
 class Letterbox:
@@ -18,7 +22,12 @@ class Letterbox:
     def __init__(self, target: Any) -> None:
         self.now: Callable[[DeadLetter], Any] | None = None
         """A sync function takes each letter at once, inside the loop that failed."""
+        self.waiting: list[list[DeadLetter]] = []
+        """The letters of each stage that aren't stored yet."""
+        self.exceeded = False
+        """True when the run fails because of too many: all that have been made are stored before it ends."""
         self._target = target
+        self._opened = False
         self._lock = anyio.Lock()
         call = type(target).__call__ if callable(target) else None
         awaited = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
@@ -33,6 +42,8 @@ class Letterbox:
     async def open(self) -> None:
         """Connect."""
         if isinstance(self._target, Sink):
+            claim(self._target, "dead_letters")
+            self._opened = True
             await self._target.open()
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
@@ -46,6 +57,19 @@ class Letterbox:
                     await self._target(letter)
 
     async def close(self) -> None:
-        """Let go of the sink; called exactly once."""
-        if isinstance(self._target, Sink):
+        """Let go of the sink; called exactly once, when all stages have ended."""
+        try:
+            if self.exceeded:
+                with anyio.fail_after(PATIENCE):
+                    for letters in self.waiting:
+                        if letters:
+                            await self.write(letters)
+                            letters.clear()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._opened:
+            self._opened = False
+            release(self._target)
             await self._target.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -23,7 +24,22 @@ class StageMetrics:
     blocked: float
     """Time held back by backpressure: there was no room on the way to the next stage."""
     dropped: dict[str, int] = field(default_factory=dict)
-    """Events that went no further, by operator and reason: skipped, dead letters, dropped by a buffer."""
+    """Events that went no further, by operator and reason: skipped, dead letters, late, dropped by a buffer."""
+    restarts: int = 0
+    """How often a source that had failed was read again."""
+    watermark: int | None = None
+    """Where event time stands (microseconds since the epoch), where the stage minds it."""
+    late: int = 0
+    """Events that came after their windows were gone, whether somebody reads them or not."""
+    windows: int = 0
+    """States that its windows, joins and processes hold: one for each key and window (or pane)."""
+    circuit: str | None = None
+    """Where it has a CircuitBreaker: closed, open or half-open."""
+
+    @property
+    def watermark_age(self) -> float | None:
+        """Seconds between the watermark and the time of day now."""
+        return None if self.watermark is None else time.time() - self.watermark / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from reactor.engine.channel import Policy
 from reactor.engine.fuse import Loop, fuse
-from reactor.graph import ChannelView, Column, Description, Graph, Node, StageView
+from reactor.graph import ChannelView, Column, Description, Graph, Node, StageView, can_replay, transactional
 from reactor.operators import (
     Batch,
     Buffer,
     Call,
+    EventTime,
     Fused,
+    Inner,
     Limit,
+    Merge,
     Origin,
     Split,
     Take,
     TakeWhile,
+    Timed,
     TimedBatch,
 )
 
 Wanted = tuple[Column, ...]
 
 _ORIGIN: frozenset[Column] = frozenset({"origin"})
+_TIMES: frozenset[Column] = frozenset({"time", "watermark"})
 _ENDING = (Take, TakeWhile, Batch, TimedBatch)
+
+LONGEST = 100
+"""The most operators of one loop: it is written by calls in each other."""
+
+DEEPEST = 6
+"""The most loops in each other: two blocks each, of the 20 that Python allows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +61,11 @@ class StagePlan:
     """The columns of the chunks that go into the chain."""
     wanted: tuple[Wanted, ...] = ()
     """The columns of what comes out, for each port."""
+    unused: frozenset[int] = frozenset()
+    """The ports that nobody reads."""
     loop: Loop | None = None
+    arriving: Wanted = ()
+    """The columns of what its channels bring; not the same as ``given`` where the clock makes the times."""
     sources: frozenset[int] = frozenset()
     """The numbers of the sources with positions that events come from."""
     in_order: bool = True
@@ -83,9 +99,14 @@ def plan(graph: Graph) -> Plan:
     """Cut the graph into stages."""
     stages = _stages(graph)
     stage_of = {node: stage for stage in stages for node in stage.nodes}
-    numbered = tuple(node for node in graph.nodes() if isinstance(node.op, Origin) and node.op.committed)
-    cut = _cut(graph, frozenset(numbered))
-    needs = _needs(graph, cut)
+    saves = graph.checkpoints is not None
+    numbered = tuple(
+        node for node in graph.nodes() if isinstance(node.op, Origin) and (saves or node.op.committed)
+    )
+    # With checkpoints what was dropped is part of the state; what nobody wanted isn't committed there either.
+    ending = (Take, TakeWhile) if saves else _ENDING
+    cut = _cut(graph, frozenset(node for node in numbered if node.op.committed), ending)  # type: ignore[attr-defined]
+    needs = _needs(graph, cut, ending)
     labels = graph.labels()
     for stage in stages:
         names = [labels[node] for node in stage.nodes]
@@ -106,9 +127,11 @@ def plan(graph: Graph) -> Plan:
                 channel = ChannelPlan(stage, port, target, capacity, overflow)  # type: ignore[arg-type]
                 stage.outlets[port].append(channel)
                 channels.append(channel)
+        stage.arriving = _columns(needs[stage.head])
         stage.wanted = tuple(
             _columns(*(needs[channel.target.head] for channel in outlet)) for outlet in stage.outlets
         )
+        stage.unused = frozenset(n for n, outlet in enumerate(stage.outlets) if n and not outlet)
     for stage in stages:
         # In the order of the node's inputs: concat and zip depend on it.
         for given in stage.head.inputs:
@@ -117,19 +140,25 @@ def plan(graph: Graph) -> Plan:
             stage.inputs.append(next(free))
         head = stage.head.op
         plain = isinstance(head, Origin) and head.kind != "source" and stage.head not in cut
-        _fuse(stage, needs, values_are_origins=plain)
+        _fuse(stage, needs, values_are_origins=plain, saves=saves)
     return Plan(graph, stages, channels, numbered)
 
 
-def _fuse(stage: StagePlan, needs: dict[Node, frozenset[Column]], values_are_origins: bool) -> None:
-    stage.given = _columns(needs[stage.head])
-    if stage.chain:
-        if values_are_origins:
-            origin = "origin" in stage.given
-            stage.given = tuple(column for column in stage.given if column != "origin")
-            stage.loop = fuse(stage.chain, stage.given, stage.wanted, origin_is_value=origin)
-        else:
-            stage.loop = fuse(stage.chain, stage.given, stage.wanted)
+def _fuse(
+    stage: StagePlan, needs: dict[Node, frozenset[Column]], values_are_origins: bool, saves: bool
+) -> None:
+    stage.given = stage.arriving = _columns(needs[stage.head])
+    if not stage.chain:
+        return
+    origin = values_are_origins and "origin" in stage.given
+    if values_are_origins:
+        stage.given = stage.arriving = tuple(column for column in stage.given if column != "origin")
+    first = stage.chain[0].op
+    clocked = isinstance(first, Timed) and first.clock
+    if clocked:
+        stage.given = _columns(frozenset(stage.arriving) | _TIMES)
+    ticks = isinstance(first, Timed | EventTime) and first.ticks
+    stage.loop = fuse(stage.chain, stage.given, stage.wanted, origin, stage.unused, ticks, saves)
 
 
 def _stages(graph: Graph) -> list[StagePlan]:
@@ -139,20 +168,41 @@ def _stages(graph: Graph) -> list[StagePlan]:
     consumers = graph.consumers()
     for node in graph.nodes():
         fused = isinstance(node.op, Fused | Split)
-        if fused and len(node.inputs) == 1:
+        if fused and len(node.inputs) == 1 and not _alone(node):
             before = node.inputs[0]
             stage = open_at.get(before.node)
-            if stage is not None and len(consumers[before.node, before.index]) == 1:
+            if stage is not None and len(consumers[before.node, before.index]) == 1 and _fits(node, stage):
                 stage.chain = (*stage.chain, node)
                 del open_at[before.node]
-                if not isinstance(node.op, Split):
+                if not _parts(node, consumers):
                     open_at[node] = stage
                 continue
         stage = StagePlan(node, chain=(node,) if fused else ())
         stages.append(stage)
-        if not isinstance(node.op, Split):
+        if not _parts(node, consumers):
             open_at[node] = stage
     return stages
+
+
+def _fits(node: Node, stage: StagePlan) -> bool:
+    """True where there is room, and the stage sends watermarks through its loop or the loop makes them itself."""
+    nested = sum(isinstance(each.op, Fused) and each.op.nests for each in (*stage.chain, node))
+    return (len(stage.chain) < LONGEST and nested <= DEEPEST) and (
+        node.op.times != "needs"
+        or isinstance(stage.head.op, Fused | Origin | Merge)
+        or any(each.op.times == "makes" for each in stage.chain)
+    )
+
+
+def _alone(node: Node) -> bool:
+    """True where a stage has to begin: what looks at the clock has a task of its own."""
+    op = node.op
+    return isinstance(op, Timed | EventTime) and (op.ticks or getattr(op, "clock", False))
+
+
+def _parts(node: Node, consumers: Mapping[tuple[Node, int], Any]) -> bool:
+    """True where a stage has to end: it has several outputs that are read."""
+    return isinstance(node.op, Split) or (isinstance(node.op, Timed) and (node, 1) in consumers)
 
 
 def _reorders(graph: Graph, node: Node, numbered: tuple[Node, ...]) -> bool:
@@ -160,6 +210,8 @@ def _reorders(graph: Graph, node: Node, numbered: tuple[Node, ...]) -> bool:
     op = node.op
     if isinstance(op, Call):
         return op.order != "input"
+    if isinstance(op, Inner):
+        return not op.in_order
     if isinstance(op, Limit):
         return op.key is not None
     if len(node.inputs) < 2:
@@ -168,23 +220,28 @@ def _reorders(graph: Graph, node: Node, numbered: tuple[Node, ...]) -> bool:
     return len(reached) > len(set(reached))
 
 
-def _cut(graph: Graph, numbered: frozenset[Node]) -> frozenset[Node]:
+def _cut(graph: Graph, numbered: frozenset[Node], ending: tuple[type, ...]) -> frozenset[Node]:
     """The sources with positions whose events may end in the middle: something has enough, or drops some."""
-    ending = [node for node in graph.nodes() if isinstance(node.op, _ENDING)]
-    return frozenset(source for node in ending for source in graph.ancestors(node) & numbered)
+    ends = [node for node in graph.nodes() if isinstance(node.op, ending)]
+    return frozenset(source for node in ends for source in graph.ancestors(node) & numbered)
 
 
-def _needs(graph: Graph, cut: frozenset[Node]) -> dict[Node, frozenset[Column]]:
+def _needs(graph: Graph, cut: frozenset[Node], ending: tuple[type, ...]) -> dict[Node, frozenset[Column]]:
     """For each node, the columns that have to reach it, for itself or for those behind it."""
     consumers = graph.consumers()
     needs: dict[Node, frozenset[Column]] = {}
+    timed = graph.timed()
     for node in reversed(graph.nodes()):
         found: frozenset[Column] = node.op.needs
-        if isinstance(node.op, _ENDING) and graph.ancestors(node) & cut:
+        if node.op.times == "takes" and node in timed:
+            found |= _TIMES
+        if isinstance(node.op, ending) and graph.ancestors(node) & cut:
             found |= _ORIGIN  # how far its sources have been handled when it ends
         for port in range(node.op.outputs):
             for reader, _ in consumers.get((node, port), ()):
                 found |= needs[reader]
+        if node.op.times in ("makes", "loses"):
+            found -= _TIMES
         needs[node] = found
     return needs
 
@@ -206,21 +263,46 @@ def described(graph: Graph) -> Description:
         ChannelView(channel.source.name, channel.target.name, channel.capacity, channel.overflow)
         for channel in planned.channels
     )
-    guarantee, why = _guarantee([node for node in graph.nodes() if isinstance(node.op, Origin)])
+    guarantee, why = _guarantee(graph)
     return Description(graph.name, guarantee, why, tuple(views), channels)
 
 
 def _remembers(node: Node) -> str:
     if node.op.memory == "remembering" and node.op.volatile:
         return "remembering, volatile"
-    return "" if node.op.memory == "stateless" else node.op.memory
+    breaker = getattr(node.op, "breaker", None)
+    told = ["" if node.op.memory == "stateless" else node.op.memory, "" if breaker is None else str(breaker)]
+    return ", ".join(filter(None, told))
 
 
-def _guarantee(sources: Sequence[Node]) -> tuple[str, str]:
-    replayed = [node.label for node in sources if isinstance(node.op, Origin) and node.op.replay]
+def _guarantee(graph: Graph) -> tuple[str, str]:
+    labels = graph.labels()
+    sources = [node for node in graph.nodes() if isinstance(node.op, Origin)]
+    saves = graph.checkpoints is not None
+    replayed = [
+        labels[node] for node in sources if getattr(node.op, "replay", False) or (saves and can_replay(node))
+    ]
+    names = ", ".join(replayed)
     if not replayed:
+        if saves:
+            begin = ", ".join(labels[node] for node in sources)
+            return "none", f"{begin}: read from the start by each run, while what is remembered goes on"
         return "at most once", "no source can be read again after a crash; within the run nothing is lost"
-    why = f"{', '.join(replayed)}: positions are committed after all sinks have what came before them"
+    if graph.guarantee == "exactly-once":
+        ends = [labels[node] for node in graph.nodes() if transactional(node)]
+        return "exactly once", (
+            f"{names}: positions and state are saved in one transaction; what goes into {', '.join(ends)} is "
+            "staged, and published when that stands"
+        )
+    if saves:
+        why = f"{names}: positions and state are saved in one transaction, after all sinks have what came before"
+        plain = [labels[n] for n in graph.nodes() if not n.op.outputs and not transactional(n)]
+        if plain:
+            why += f"; {', '.join(plain)} may get again what came after the last checkpoint"
+        else:
+            why += '; all sinks are transactional: guarantee="exactly-once" can be had'
+    else:
+        why = f"{names}: positions are committed after all sinks have what came before them"
     if len(replayed) < len(sources):
         return "at least once for some", f"{why}; the other sources can't be read again"
     return "at least once", why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
@@ -15,6 +16,8 @@ from reactor.core import ArgumentError, Record, Source
 from reactor.engine.elements import Barrier, Chunk, End
 from reactor.engine.failures import noted
 from reactor.engine.feed import Feed
+from reactor.engine.metrics import StageMetrics
+from reactor.engine.restarting import Broken, RestartingSource, Restarts
 from reactor.engine.stage import Stage
 from reactor.operators import Abort, Origin
 
@@ -34,6 +37,8 @@ class SourceStage(Stage):
         self.gates: list[anyio.Event] = []
         """One for each concat that comes to this source later, opened when its turn comes."""
         self.started = False
+        self.started_at = 0.0
+        """When it began to read, by the clock of the run."""
         self.over = False
         self.position: int | None = None
         """Where the source stands behind the last event that has been emitted."""
@@ -41,8 +46,14 @@ class SourceStage(Stage):
         self.source: Source[Any] | Feed[Any] | None = None
         """What commits its position, if it has one."""
         self.draining = False
+        policy = self.op.restart
+        self.restarts = Restarts(policy, run.graph.labels()[plan.head]) if policy is not None else None
         self._parked = False
         self._wanted: Barrier | None = None
+        self._ends = False
+        """True when it has read for the last time, and waits for the barrier that ends a drain."""
+        self._sent_last = False
+        """True when the barrier has been sent that ends a drain."""
 
     @property
     def op(self) -> Origin:
@@ -53,14 +64,23 @@ class SourceStage(Stage):
     async def work(self) -> None:
         for gate in self.gates:
             await gate.wait()
-        self.started = True
+        self.started, self.started_at = True, anyio.current_time()
         if not self.finished and (self.keeps or not self.draining):
             await self.read()
         self.unpark()
+        if self.saves and self.draining and not self.finished:
+            await self._last_barrier()
         self.over = True
         self._wanted = None
         self.run.coordinator.ask()
-        await self.end(End(flush=not (self.draining and self.op.replay)))
+        await self.end(End(flush=not (self.draining and (self.op.replay or self.saves))))
+
+    async def _last_barrier(self) -> None:
+        """What a drain leaves behind is saved: wait for the barrier behind which the source ends."""
+        self._ends = True
+        self.send_wanted()
+        while not self._sent_last and not self.finished:
+            await self.parker.park()
 
     async def read(self) -> None:
         """Emit what the source has until it ends, is enough, or drains."""
@@ -92,18 +112,27 @@ class SourceStage(Stage):
         if self.over:
             return
         self._wanted = barrier
-        if self._parked:
+        if self._ends:
+            self.send_wanted()
+            self.parker.wake()
+        elif self._parked and not barrier.last:  # the last one comes when all that was read has been emitted
             self.send_wanted()
 
     def excuse(self, number: int) -> None:
         """Somebody has passed this barrier in its place: it must not be sent behind later events."""
         if self._wanted is not None and self._wanted.number <= number:
+            if self.saves and self.number is not None:
+                self.run.coordinator.sent(self._wanted, self.number, self.position)
+            if self._wanted.last:
+                self._sent_last = True
+                self.parker.wake()
             self._wanted = None
 
     def send_wanted(self) -> None:
         """Send the barrier that was asked for."""
         barrier, self._wanted = self._wanted, None
         if barrier is not None and self.number is not None:
+            self._sent_last = barrier.last
             self.run.coordinator.sent(barrier, self.number, self.position)
             self.mark(barrier)
 
@@ -125,6 +154,10 @@ class SourceStage(Stage):
             self.waited += perf_counter() - self.waits_since
             self.waits_since = 0.0
 
+    def metrics(self) -> StageMetrics:
+        count = self.restarts.count if self.restarts is not None else 0
+        return dataclasses.replace(super().metrics(), restarts=count) if count else super().metrics()
+
     def noted(self, error: Exception) -> Exception:
         """Say which source it was."""
         return noted(error, self.run.graph.name, self.run.graph.labels()[self.plan.head])
@@ -140,14 +173,36 @@ class IterableStage(SourceStage):
     """Reads an iterable, or what a callable returns."""
 
     async def read(self) -> None:
-        steps = self.steps()
+        while (broken := await self._read()) is not None and self.restarts is not None:
+            wait = self.restarts.failed(broken.error)
+            with anyio.CancelScope() as self._scope:
+                await self._rest(wait)
+            if self.draining or self.finished:
+                return
+            self.restarts.up()
+
+    async def _read(self) -> Broken | None:
+        """Read to the end; return what it has failed with, where it may be read again."""
+        try:
+            steps = self.steps()
+        except Broken as broken:
+            return broken
         try:
             with anyio.CancelScope() as self._scope:
                 while not self.draining and await anext(steps, False):
+                    if self.restarts is not None:
+                        self.restarts.worked()
+                    if self.saves:
+                        self.run.coordinator.stir()
+                        if self._wanted is not None:
+                            self.send_wanted()
                     await self.breathe()
+        except Broken as broken:
+            return broken
         finally:
             with anyio.CancelScope(shield=True):
                 await steps.aclose()
+        return None
 
     def steps(self) -> AsyncGenerator[bool, None]:
         """Emit chunk after chunk, one for each step; True as long as there may be more."""
@@ -155,7 +210,9 @@ class IterableStage(SourceStage):
             given = self._given()
         except Exception as error:
             self.noted(error)
-            raise
+            if self.restarts is None or isinstance(error, ArgumentError):  # what it returned will never do
+                raise
+            raise Broken(error) from None
         if isinstance(given, range | list | tuple):
             return self._sequence(given)
         if isinstance(given, Iterable):
@@ -189,11 +246,14 @@ class IterableStage(SourceStage):
                 try:
                     values.extend(islice(iterator, wanted))
                 except Exception as error:
-                    failure = self.noted(error)  # what came before it has been added to the list already
+                    self.noted(error)  # what came before it has been added to the list already
+                    failure = error if self.restarts is None else Broken(error)
                 n = len(values)
                 if n and not await self.emit(self.chunk(values)):
                     return
                 if failure is not None:
+                    if n and self.restarts is not None:
+                        self.restarts.worked()
                     raise failure
                 if n < wanted:
                     return
@@ -212,7 +272,9 @@ class IterableStage(SourceStage):
                     return
                 except Exception as error:
                     self.noted(error)
-                    raise
+                    if self.restarts is None:
+                        raise
+                    raise Broken(error) from None
                 if not await self.emit(self.chunk((value,))):
                     return
                 yield True
@@ -222,13 +284,26 @@ class IterableStage(SourceStage):
                 with anyio.CancelScope(shield=True):
                     await close()
 
+    async def _rest(self, seconds: float) -> None:
+        self._asking = True
+        if self.saves:
+            self.park()  # barriers go on while it is down: others are held back until its own has come
+        try:
+            await anyio.sleep(seconds)
+        finally:
+            self._asking = False
+            self.unpark()
+
     async def _next(self, iterator: AsyncIterator[Any]) -> Any:
         self._asking = True
         self.waits_since = perf_counter()
+        if self.saves:
+            self.park()
+            self.run.coordinator.ask()
         try:
             return await anext(iterator)
         finally:
-            self._asking = False
+            self._asking = self._parked = False
             self.waited += perf_counter() - self.waits_since
             self.waits_since = 0.0
 
@@ -245,21 +320,42 @@ class RecordStage(SourceStage):
 
     def __init__(self, plan: StagePlan, run: Execution) -> None:
         super().__init__(plan, run)
-        self._source: Source[Any] = self.op.given
-        self.source = self._source
+        self._given: Source[Any] = self.op.given
+        self._again = RestartingSource(self._given, self.restarts) if self.restarts is not None else None
+        self.source = self._source = self._again or self._given
         self._scope: anyio.CancelScope | None = None
         self._opened = False
 
     async def read(self) -> None:
+        await self._read()
+        if self._again is not None:
+            try:
+                await self._again.finish()
+            except Exception as error:
+                self.noted(error)
+                raise
+
+    async def _read(self) -> None:
         source, origins = self._source, "origin" in self.plan.given
         if self.run.letterbox.wanted:
-            source.reject = self._reject
+            bury = self.bury(self.run.graph.labels()[self.plan.head])
+            self._given.reject = lambda record, error: bury(record.value, record, error)
         self._opened = True
+        if self.saves:
+            self.park()  # connecting may take long: barriers go on meanwhile
         try:
             await source.open()
         except Exception as error:
             self.noted(error)
             raise
+        finally:
+            self.unpark()
+        if self.saves and (at := self.run.coordinator.position_of(self)) is not None:
+            try:
+                await source.restore(*at)
+            except Exception as error:
+                self.noted(error)
+                raise
         self.position = source.position()
         while not self.draining and not self.finished:
             records = await self._ask()
@@ -289,14 +385,14 @@ class RecordStage(SourceStage):
             return [record.value for record in records]
         except (AttributeError, TypeError):
             wrong = ArgumentError(
-                f"{type(self._source).__name__}.read() has to return a sequence of Record, or None"
+                f"{type(self._given).__name__}.read() has to return a sequence of Record, or None"
             )
             raise self.noted(wrong) from None
 
     async def _ask(self) -> Sequence[Record[Any]] | None:
         with anyio.CancelScope() as self._scope:
             self.park()
-            if self.position is not None:
+            if self.position is not None or self.saves:
                 self.run.coordinator.ask()
             try:
                 return await self._source.read(self.limit)
@@ -309,10 +405,6 @@ class RecordStage(SourceStage):
                 self.unpark()
         return None
 
-    def _reject(self, record: Record[Any], error: Exception) -> None:
-        label = self.run.graph.labels()[self.plan.head]
-        self.bury(label)(record.value, record, error)
-
     def stop_asking(self) -> None:
         if self._parked and self._scope is not None:
             self._scope.cancel()
@@ -320,7 +412,10 @@ class RecordStage(SourceStage):
     async def close(self) -> None:
         if self._opened:
             self._opened = False
-            await self._source.close()
+            try:
+                await self._source.close()
+            finally:
+                self._given.reject = None  # it would hold on to the whole run
 
 
 class FeedStage(SourceStage):
@@ -362,7 +457,9 @@ class FeedStage(SourceStage):
                 self._parked = False
                 fresh = True
                 continue
-            if not fresh:
+            if fresh:
+                self.run.coordinator.stir()
+            else:
                 await self.breathe()
             since = self.waits_since
             going = await self.emit(Chunk(values) if self._plain else self.chunk(values))
@@ -382,8 +479,8 @@ class FeedStage(SourceStage):
         self.parker.wake()
 
     def tell(self, error: BaseException | None) -> None:
-        """The run is over: whoever still waits for the feed is told, if it was this run that read it."""
-        if self._attached:
+        """The run is over: whoever still waits for the feed is told, unless another run reads it."""
+        if self._attached or not self._feed.attached:
             self._feed.fail(error)
 
     def chunk(self, values: Sequence[Any]) -> Chunk:

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
+from reactor.core import Saved
 from reactor.engine.channel import Channel, Outlet, Parker
-from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Watermark
+from reactor.engine.elements import Barrier, Chunk, Element, End, Mark, Tick, Watermark
 from reactor.engine.failures import Failing
 from reactor.engine.fuse import PAUSE_AFTER, Handler, Loop, Running
 from reactor.engine.limits import cut, held
 from reactor.engine.metrics import StageMetrics
+from reactor.engine.saving import Taken, put_back, settle, take
 from reactor.operators import Abort
+from reactor.windows import BEGINNING, Kernel
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -32,6 +35,12 @@ BREATH = 0.003
 """After so many seconds of work a stage lets others run, though it could go on."""
 
 _FIRST_LIMIT = 16
+
+_SETTLED = 1024
+"""So many rows are encoded at once, where many more have changed since the last barrier."""
+
+_PIECES = 8
+"""And so often between two chunks; between the pieces others run."""
 
 
 class _Held:
@@ -72,20 +81,25 @@ class Stage(Failing):
         self.working_on = 0
         """How many events it has in hand, in no channel."""
         self._pending: deque[_Held] = deque()
+        self._time = BEGINNING
+        """The last watermark that has come out of the loop."""
+        self._quiet = self._told_quiet = False
+        self._keeps = self._kept_columns()
+        read = len(plan.outlets) > 1 and 1 not in plan.unused
+        self._late_read = {len(self.nodes) - 1} if read else set[int]()
+        """The operator whose late events go to a stream of their own."""
         self._passed = 0
         """The last barrier that has gone on."""
+        self.saves = run.graph.checkpoints is not None
         self._running: Running | None = None
         self.states: dict[str, Any] = {}
         self._loop: Loop | None = plan.loop
         if plan.loop is not None:
+            self._timed = plan.loop.timed
             handlers = [self.handler(index) for index in range(len(self.nodes))]
             self._generator, self.states = plan.loop.start(handlers)
-            self._running = self._generator
-            self._send = self._running.send
-            try:
-                next(self._running)
-            except StopIteration:
-                self._finish()
+            if not self.saves:
+                self.prime()
 
     # Where events come from: the subclasses -----------------------------------------------------------------
 
@@ -95,6 +109,22 @@ class Stage(Failing):
 
     def connect(self) -> None:
         """Called once all stages have their channels."""
+
+    def prime(self) -> None:
+        """Begin the loop: with what was saved of it, where something was."""
+        if self._loop is None or self.finished:
+            return
+        self._running = self._generator
+        self._send = self._running.send
+        try:
+            next(self._running)
+        except StopIteration:
+            self._finish()
+
+    async def begin(self) -> None:
+        """Called when all stages are open, before ``work``: say again what was said before the restart."""
+        if self._was_restored and self._timed and not self.finished:
+            await self.emit(Watermark(BEGINNING))
 
     async def open(self) -> None:
         """Prepare; every stage is open before any begins to work."""
@@ -134,10 +164,16 @@ class Stage(Failing):
         """Wake up: there is no use in waiting for more events."""
         self.parker.wake()
 
+    def drain(self) -> None:
+        """The run drains: stop what would go on by itself. Others end when their inputs do."""
+
     # Events -------------------------------------------------------------------------------------------------
 
-    async def emit(self, chunk: Chunk) -> bool:
-        """Send the events through the loop and on; False when no more are wanted."""
+    async def emit(self, chunk: Chunk | Watermark | Tick) -> bool:
+        """Send the events through the loop and on; False when no more are wanted.
+
+        A watermark is sent to a loop that minds it, which may emit for it what has waited.
+        """
         if self.finished:
             return False
         n = len(chunk.values)
@@ -145,8 +181,9 @@ class Stage(Failing):
         self.working_on = n
         if self._running is None:
             self.events_out += n
-            if len(chunk.columns) != len(self.plan.wanted[0]):
-                chunk = Chunk(chunk.values)
+            assert type(chunk) is Chunk
+            if self._keeps is not None:
+                chunk = Chunk(chunk.values, tuple(chunk.columns[at] for at in self._keeps))
             self._adapt(n, 0.0)
             self.began = perf_counter()
             await self._put(0, chunk)
@@ -177,10 +214,18 @@ class Stage(Failing):
                 self._raise(abort)
             took = perf_counter() - began
             self.busy += took
-            self._adapt(n, took)
+            if n:
+                self._adapt(n, took)
+                self._quiet = False
+            elif type(chunk) is Watermark:
+                self._quiet = chunk.idle
             await self._put_all(out)
             if self._pending:
                 self._release()
+            if self._timed:
+                self._pass_watermark()
+            if self.saves:
+                await self._settle()
         self.working_on = 0
         return not self.finished
 
@@ -254,8 +299,43 @@ class Stage(Failing):
 
     # Marks --------------------------------------------------------------------------------------------------
 
+    _timed = False
+    """True where the loop minds watermarks."""
+
+    def _kept_columns(self) -> tuple[int, ...] | None:
+        """Which columns go on, where there is no loop and not all of them do."""
+        wanted = self.plan.wanted[0] if self.plan.wanted else ()
+        if self.plan.chain or self.plan.given == wanted:
+            return None
+        return tuple(self.plan.given.index(column) for column in wanted)
+
+    async def advance(self, mark: Watermark) -> bool:
+        """A watermark has come: send it through the loop, or on."""
+        if self._timed:
+            return await self.emit(mark)
+        self.mark(mark)
+        return True
+
+    def _pass_watermark(self) -> None:
+        time = self.states["watermark"]
+        if time <= self._time and self._quiet is self._told_quiet:
+            return
+        self._time = max(time, self._time)
+        self._told_quiet = self._quiet
+        mark = Watermark(self._time, self._quiet)
+        if self._pending:  # it must not overtake a barrier: behind that come the events that it speaks of
+            waiting = _Held(mark)
+            waiting.holder = len(self._loop.holders if self._loop is not None else ())
+            self._pending.append(waiting)
+            return
+        self._forward(mark)
+
     def mark(self, mark: Mark) -> None:
-        """Send a watermark or barrier on, behind what the loop holds."""
+        """Send a watermark or barrier on, behind what the loop holds (a barrier not, where that is saved)."""
+        if self.saves and type(mark) is Barrier:
+            self.save(mark.number)
+            self._forward(mark)
+            return
         if self._pending or (self._loop is not None and self._loop.holders):
             self._pending.append(_Held(mark))
             self._release()
@@ -282,13 +362,16 @@ class Stage(Failing):
     def _forward(self, mark: Mark) -> None:
         if type(mark) is Barrier:
             self._passed = mark.number
-        for outlet in self.outlets:
-            outlet.push(mark)
+        for port, outlet in enumerate(self.outlets):
+            if not self._timed or type(mark) is Barrier or "watermark" in self.plan.wanted[port]:
+                outlet.push(mark)
         if not self.outlets and type(mark) is Barrier:
             self.run.acknowledge(self, mark.number)
 
     async def end(self, end: End) -> None:
         """Nothing follows: emit what is held (or drop it, to be read again), and tell the next stages."""
+        if self.saves:
+            return await self._end_saved(end)
         limits = dict(end.limits or {})
         if self.cut is not None or self.finished:
             last = self.cut if self.plan.in_order else None
@@ -301,6 +384,7 @@ class Stage(Failing):
                 await self._flush(running)
             else:
                 running.close()
+                self._count_dropped()
                 holders = self._loop.holders if self._loop else ()
                 if any(self.states[holder] for holder in holders):
                     self._pending.clear()
@@ -316,6 +400,118 @@ class Stage(Failing):
             outlet.push(End(end.flush, limits))
         if not self.outlets:
             self.run.complete(self, limits)
+
+    async def _end_saved(self, end: End) -> None:
+        """The same with checkpoints: what a drain leaves behind was saved by its last barrier."""
+        limits = dict(end.limits or {})
+        if self.cut is not None or self.finished:
+            limits |= cut(self.cut if self.plan.in_order else None, self.sources, self.run.source_name)
+        running, self._running = self._running, None
+        taken: dict[str, Taken] = {}
+        if running is None or self.finished or not end.flush:
+            if running is not None:
+                running.close()
+            taken = self.taken() if end.flush or self.finished else {}
+        else:
+            taken = self.taken(over=True)
+            await self._flush(running)
+            taken |= self.taken(lasting=True)
+        if self.letters:
+            await self.write_letters()
+        if taken:
+            self.run.coordinator.saved(self._passed, taken, behind=True)
+        while self._pending:
+            self._forward(self._pending.popleft().mark)
+        for outlet in self.outlets:
+            outlet.push(End(end.flush, limits))
+        if not self.outlets:
+            self.run.complete(self, limits)
+
+    @property
+    def crowded(self) -> bool:
+        """True while it holds so much for the sake of the last barrier that the next one has to wait."""
+        return False
+
+    # What is saved ------------------------------------------------------------------------------------------
+
+    _was_restored = False
+
+    def passed(self, number: int) -> None:
+        """Nothing of what comes here is before this barrier: it counts as having passed."""
+        self._passed = max(self._passed, number)
+
+    def save(self, number: int) -> None:
+        """A barrier passes: hand over what is remembered here."""
+        taken = self.taken()
+        if taken:
+            self.run.coordinator.saved(number, taken)
+
+    def taken(self, *, over: bool = False, lasting: bool = False) -> dict[str, Taken]:
+        """Return what has changed, by operator; ``over``: all windows are about to fire, and are forgotten then.
+
+        With ``lasting`` only that of operators which remember something even then.
+        """
+        found: dict[str, Taken] = {}
+        identities = self.run.identities
+        for at, node in enumerate(self.nodes):
+            if node.op.volatile:
+                continue
+            kernel = self.states.get(f"k{at}")
+            lasts = isinstance(kernel, Kernel) and kernel.lasting
+            if lasts and over:
+                continue
+            if lasting and not lasts:
+                continue
+            taken = take(self.states, at, over=over)
+            if self.finished and self.states.get("finished") == at:
+                taken = Taken(Saved({}), {**(taken.own if taken is not None else {}), "finished": True})
+            if taken is not None:
+                found[identities[node]] = taken
+        if not lasting and (mine := self.held_back()) is not None:
+            found[identities[self.plan.head]] = Taken(Saved({}), mine[0], mine[1])
+        return found
+
+    def held_back(self) -> tuple[Any, Any] | None:
+        """Return what the stage itself remembers, and which events it holds; None for nothing."""
+        return None
+
+    def take_back(self, own: Any, held: Any) -> None:
+        """Take what ``held_back`` returned, before the stage begins."""
+
+    def restore(self) -> None:
+        """Before the loop begins: take back what was saved."""
+        restored, identities = self.run.restored, self.run.identities
+        for at, node in enumerate(self.nodes):
+            found = restored.get(identities[node])
+            if found is None:
+                continue
+            self._was_restored = True
+            put_back(self.states, at, found)
+            own = found.own
+            if isinstance(own, dict) and own.get("finished"):
+                self.finished = True
+        head = self.plan.head
+        if head not in self.nodes and (found := restored.get(identities[head])) is not None:
+            self._was_restored = True
+            self.take_back(found.own, found.held)
+        self.prime()
+
+    async def _settle(self) -> None:
+        """Where very much has changed, a part of it is encoded now: a barrier shall not hold up the flow."""
+        for at, node in enumerate(self.nodes):
+            for _ in range(_PIECES):
+                rows = settle(self.states, at, _SETTLED, 2 * _SETTLED)
+                if not rows:
+                    break
+                self.run.coordinator.settled(self.run.identities[node], rows)
+                await anyio.lowlevel.checkpoint()
+
+    def _count_dropped(self) -> None:
+        """A drain over a source that can replay: open windows are neither fired nor saved."""
+        for at, node in enumerate(self.nodes):
+            kernel = self.states.get(f"k{at}")
+            if isinstance(kernel, Kernel) and kernel.open:
+                self.counts[f"{self.run.graph.labels()[node]}: open at the drain"] += kernel.open
 
     def let_go(self) -> None:
         """The run is over. Errors that are kept hold the loop's frame: it shall hold nothing more itself."""
@@ -368,7 +564,15 @@ class Stage(Failing):
             idle=self.idle,
             blocked=max((channel.blocked + _since(channel.blocked_since) for channel in out), default=0.0),
             dropped=self.dropped,
+            watermark=self._time if self._timed and self._time > BEGINNING else None,
+            late=sum(kernel.late for kernel in self._kernels),
+            windows=sum(kernel.open for kernel in self._kernels),
+            circuit=None if self.circuit is None else self.circuit.state,
         )
+
+    @property
+    def _kernels(self) -> list[Kernel]:
+        return [state for state in self.states.values() if isinstance(state, Kernel)]
 
     @property
     def idle(self) -> float:
@@ -379,6 +583,11 @@ class Stage(Failing):
     def dropped(self) -> dict[str, int]:
         """How many events went another way, by reason."""
         dropped = dict(self.counts)
+        labels = self.run.graph.labels()
+        for at, node in enumerate(self.nodes):
+            kernel = self.states.get(f"k{at}")
+            if isinstance(kernel, Kernel) and kernel.late and at not in self._late_read:
+                dropped[f"{labels[node]}: late"] = kernel.late
         for reason, number in self.buried:
             if number():
                 dropped[reason] = number()
@@ -416,7 +625,12 @@ class ChannelStage(Stage):
                 continue
             if type(item) is End:
                 return await self.end(item)
-            assert isinstance(item, Barrier | Watermark)
+            if type(item) is Watermark:
+                if not await self.advance(item):
+                    channel.leave()
+                    return await self.end(End())
+                continue
+            assert isinstance(item, Barrier)
             self.mark(item)
 
 

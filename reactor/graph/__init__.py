@@ -1,8 +1,8 @@
 """What to run, as frozen data: nodes, checks, explain."""
 
-from reactor.graph.checks import check
+from reactor.graph.checks import can_replay, check, transactional
 from reactor.graph.explain import ChannelView, Description, StageView, describe
-from reactor.graph.node import Column, Graph, Memory, Node, Operator, Port, name_of
+from reactor.graph.node import Column, Graph, Memory, Node, Operator, Port, Times, name_of
 
 __all__ = [
     "ChannelView",
@@ -14,7 +14,10 @@ __all__ = [
     "Node",
     "Operator",
     "Port",
+    "Times",
+    "can_replay",
     "check",
     "describe",
     "name_of",
+    "transactional",
 ]

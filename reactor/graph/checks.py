@@ -13,7 +13,7 @@ from reactor.graph.node import Graph, Node
 def check(graph: Graph, *, open_end: bool = False) -> None:
     """Raise a GraphError with every fault of the graph; with ``open_end``, its end is read from outside."""
     faults = [*_ends(graph), *_ports(graph, open_end), *_names(graph), *_letters(graph), *_twice(graph)]
-    faults += [*_memory(graph), *_ancestors(graph), *_processes(graph)]
+    faults += [*_memory(graph), *_ancestors(graph), *_processes(graph), *_times(graph), *_exactly(graph)]
     if faults:
         raise GraphError(graph.name, faults)
 
@@ -28,13 +28,13 @@ def _ports(graph: Graph, open_end: bool) -> Iterator[Fault]:
     for node in graph.nodes():
         if open_end and node in graph.ends and node.op.outputs == 1:
             continue
-        for index in range(node.op.outputs):
+        for index in range(node.op.outputs - node.op.optional):
             if (node, index) not in consumers:
                 what = f"output {index}" if node.op.outputs > 1 else "its output"
                 yield Fault(
                     graph.labels()[node],
                     f"{what} is used by nobody, its events would be lost",
-                    "end it with to() or discard(), and pass that branch to the Pipeline",
+                    "end it with to() or discard(), and pass that branch to a Pipeline",
                 )
 
 
@@ -94,7 +94,21 @@ def _twice(graph: Graph) -> Iterator[Fault]:
 
 def _memory(graph: Graph) -> Iterator[Fault]:
     for node in graph.nodes():
+        if graph.checkpoints is not None and node.op.opaque:
+            yield Fault(
+                graph.labels()[node],
+                "nobody can tell what it holds, so no checkpoint can pass it: none would ever be taken",
+                "end the pipeline before it in a topic, and read that in a pipeline without checkpoint=",
+            )
         if node.op.memory != "remembering" or node.op.volatile:
+            continue
+        if graph.checkpoints is not None:
+            if node.name is None:
+                yield Fault(
+                    graph.labels()[node],
+                    "remembers what it has seen, and has no name under which a checkpoint could keep that",
+                    'pass name="..." (it has to stay the same), or volatile=True to have it forgotten',
+                )
             continue
         replayed = [n for n in graph.ancestors(node) if getattr(n.op, "replay", False)]
         if replayed:
@@ -102,13 +116,70 @@ def _memory(graph: Graph) -> Iterator[Fault]:
                 graph.labels()[node],
                 f"remembers what it has seen, over {graph.labels()[replayed[0]]}, which is read on from its "
                 "committed position after a restart: what was remembered would be lost",
-                "pass volatile=True to accept that (checkpoints don't exist yet)",
+                'pass Pipeline(..., checkpoint="sqlite:state.db"), or volatile=True to accept that',
             )
+
+
+def _exactly(graph: Graph) -> Iterator[Fault]:
+    if graph.guarantee != "exactly-once":
+        return
+    if graph.checkpoints is None:
+        yield Fault(
+            graph.name,
+            'guarantee="exactly-once" needs checkpoints',
+            'pass Pipeline(..., checkpoint="sqlite:state.db")',
+        )
+    for node in graph.nodes():
+        label, op = graph.labels()[node], node.op
+        if not node.inputs and not can_replay(node):
+            yield Fault(
+                label,
+                "can't be read again from where a checkpoint stood: guarantee=\"exactly-once\" can't be kept",
+                "read a topic, a file, or another Source that can seek",
+            )
+        elif not op.outputs and op.verb != "discard" and not transactional(node):
+            yield Fault(
+                label,
+                "isn't transactional: what it was given before a crash it will be given again",
+                'write to a topic or a table(...), or drop guarantee="exactly-once"',
+            )
+        elif op.volatile and op.memory == "remembering":
+            yield Fault(label, "volatile=True: a restart forgets what it remembers", "drop volatile=True")
+
+
+def can_replay(node: Node) -> bool:
+    """True for a source that can go on from where a checkpoint stood."""
+    given: Any = getattr(node.op, "given", None)
+    return bool(getattr(node.op, "replay", False) or getattr(given, "seekable", False))
+
+
+def transactional(node: Node) -> bool:
+    """True for an end that holds back what it is given until a checkpoint is decided."""
+    return bool(getattr(getattr(node.op, "sink", None), "transactional", False))
+
+
+def _times(graph: Graph) -> Iterator[Fault]:
+    timed = graph.timed()
+    for node in graph.nodes():
+        if node.op.times != "needs" or node in timed:
+            continue
+        lost = [n for n in graph.ancestors(node) - {node} if n.op.times == "loses"]
+        if lost:
+            what = f"event times don't get through {graph.labels()[lost[0]]}"
+            fix = "put event_time(...) behind it"
+        else:
+            what = "its events have no event time"
+            fix = "put event_time(fn, out_of_order=...) before it, or use the clock: Tumbling(60, clock=True)"
+        yield Fault(graph.labels()[node], what, fix)
+
+
+_BESIDE = ("concat", "zip", "interleave", "with_latest", "combine_latest")
+"""What takes from one input while another waits."""
 
 
 def _ancestors(graph: Graph) -> Iterator[Fault]:
     for node in graph.nodes():
-        if node.op.verb not in {"concat", "zip"}:
+        if node.op.verb not in _BESIDE:
             continue
         seen: set[Node] = set()
         shared: set[Node] = set()
@@ -126,6 +197,17 @@ def _ancestors(graph: Graph) -> Iterator[Fault]:
                 f"its inputs share {common}: the second waits, so the first would wait for ever",
                 "give each input a source of its own, or use merge()",
             )
+        elif "latest" in node.op.verb:
+            # Each may be made of the other; but a window gives nothing for long, while the other branch fills up.
+            branches = (graph.ancestors(port.node) - shared for port in node.inputs)
+            waiting = [n for branch in branches for n in branch if n.op.times == "needs"]
+            if waiting and not all(_buffered(port.node, shared) for port in node.inputs):
+                yield Fault(
+                    label,
+                    f"its inputs share {common}: the other branch fills up until {graph.labels()[waiting[0]]} "
+                    "gives its first result",
+                    "use join_table(), which waits by event time; or put an explicit buffer(n) into each branch",
+                )
         elif not all(_buffered(port.node, shared) for port in node.inputs):
             yield Fault(
                 label,

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 Memory = Literal["stateless", "holding", "remembering"]
-Column = Literal["origin", "time", "watermark"]
+Column = Literal["origin", "time", "watermark", "highest", "highest_of", "behind"]
+"""The last three don't leave a loop: the highest time seen, by which operator, how far the watermark is behind."""
+Times = Literal["carries", "loses", "makes", "takes", "needs"]
+"""What an operator does with event times: hands them on, or can't; makes them; takes them if there are any, or
+needs them."""
 
 
 class Operator:
@@ -17,11 +21,27 @@ class Operator:
     verb: ClassVar[str] = ""
     outputs: int = 1
     """How many output ports the node has; 0 for an end."""
+    optional: int = 0
+    """So many of them, the last ones, may be left unused."""
+    opaque: ClassVar[bool] = False
+    """True when nobody can tell what it holds of what it was given."""
+    carries_time: bool = True
+    """False when event times don't get through."""
+
+    @property
+    def times(self) -> Times:
+        """What it does with event times."""
+        return "carries" if self.carries_time else "loses"
 
     @property
     def memory(self) -> Memory:
         """What it keeps between events: nothing, events on their way, or something it remembers."""
         return "stateless"
+
+    @property
+    def layout(self) -> str:
+        """What its saved state depends on, beside its verb: one of another layout can't be restored."""
+        return ""
 
     @property
     def volatile(self) -> bool:
@@ -76,6 +96,9 @@ class Graph:
     capacity: int = 1024
     chunk: int = 4096
     interval: float = 1.0
+    checkpoints: Any = None
+    """Where positions and state are saved together; None: positions alone, at the sources."""
+    guarantee: str = "at-least-once"
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each after its inputs."""
@@ -95,6 +118,18 @@ class Graph:
                 elif port.node not in seen:
                     stack.append((port.node, iter(port.node.inputs)))
         return tuple(seen)
+
+    def timed(self) -> frozenset[Node]:
+        """The nodes whose input has event times."""
+        has: set[Node] = set()
+        gives: set[Node] = set()
+        for node in self.nodes():
+            if node.inputs and all(port.node in gives for port in node.inputs):
+                has.add(node)
+            times = node.op.times
+            if times == "makes" or (times != "loses" and node in has):
+                gives.add(node)
+        return frozenset(has)
 
     def consumers(self) -> dict[tuple[Node, int], tuple[tuple[Node, int], ...]]:
         """For each output port, the (node, input index) pairs that read it."""

@@ -3,6 +3,7 @@
 from reactor.operators.batching import Batch
 from reactor.operators.body import SKIP, Abort, Body, Finished, Fused
 from reactor.operators.calling import Call, Emit, Foreign, Order
+from reactor.operators.combining import CombineLatest, Inner, Interleave, WithLatest
 from reactor.operators.ends import NOTHING, CallSink, Fold, Gather, Origin, SinkEnd, Split
 from reactor.operators.joining import Buffer, Concat, Limit, Merge, Policy, TimedBatch, Zip
 from reactor.operators.limits import RateLimit
@@ -18,7 +19,9 @@ from reactor.operators.mapping import (
     StarMap,
     Tap,
 )
-from reactor.operators.selecting import Distinct, Skip, SkipWhile, Take, TakeWhile
+from reactor.operators.pacing import Conflate, Debounce, Delay, Sample, Throttle, Timeout
+from reactor.operators.selecting import Distinct, Ordered, Skip, SkipWhile, Take, TakeWhile
+from reactor.operators.timed import EventTime, Tag, Timed
 
 __all__ = [
     "NOTHING",
@@ -29,10 +32,15 @@ __all__ = [
     "Buffer",
     "Call",
     "CallSink",
+    "CombineLatest",
     "Concat",
+    "Conflate",
+    "Debounce",
+    "Delay",
     "Distinct",
     "Emit",
     "Enumerate",
+    "EventTime",
     "Filter",
     "Finished",
     "FlatMap",
@@ -40,16 +48,20 @@ __all__ = [
     "Foreign",
     "Fused",
     "Gather",
+    "Inner",
+    "Interleave",
     "Items",
     "Limit",
     "Map",
     "Merge",
     "OfType",
     "Order",
+    "Ordered",
     "Origin",
     "Pairwise",
     "Policy",
     "RateLimit",
+    "Sample",
     "Scan",
     "SinkEnd",
     "Skip",
@@ -59,6 +71,11 @@ __all__ = [
     "Take",
     "TakeWhile",
     "Tap",
+    "Throttle",
+    "Tag",
+    "Timed",
     "TimedBatch",
+    "Timeout",
+    "WithLatest",
     "Zip",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from reactor.core import ArgumentError
 from reactor.graph import Column, Memory, Operator
@@ -61,11 +61,26 @@ class Body:
         self.depth = 0
         self.value = "v"
         self.columns: dict[Column, str] = {}
+        """The variables, or expressions, that hold the event's columns."""
         self.op = 0
         self.resumes = False
         """True where a failure may give a result after all: the operator goes on from where it was."""
         self.risks: dict[int, tuple[str, str]] = {}
         """For the operators in the present ``try``: the variables that hold the event and its origin."""
+        self.passes = False
+        """True where what the present operator emits needs its event time and watermark."""
+        self.emits_late = False
+        """True where somebody reads the present operator's output 1."""
+        self.emit: Callable[[int], None] = _nowhere
+        """Writes what hands the event to an output of the stage."""
+        self.raised: dict[str, list[str]] = {}
+        """Lines for where a variable with the highest time has been raised."""
+        self.limits: list[str] = []
+        """Variables that count down: the loop is over before its first event where one is at 0."""
+        self.prologue: list[str] = []
+        """Lines before each chunk."""
+        self.saves = False
+        """True where checkpoints are taken: what changes in a table is noted."""
         self._count = 0
 
     exit = "continue"
@@ -116,6 +131,12 @@ class Body:
         """The present operator begins, in the present ``try``: this is what it was given."""
         self.risks[self.op] = (self.value, self.origin)
 
+    def forget_highest(self) -> None:
+        """The watermark is no longer what event_time has made of the highest time in this loop."""
+        names: tuple[Column, ...] = ("highest", "highest_of", "behind")
+        for column in names:
+            self.columns.pop(column, None)
+
     def fresh(self, hint: str = "x") -> str:
         """A local variable's name that nobody else has."""
         self._count += 1
@@ -149,6 +170,13 @@ class Body:
         self.states[name] = initial
         self.rebound.append(name)
 
+    def note(self, key: str) -> None:
+        """The row of this key, in the operator's table ``s``, has changed."""
+        if self.saves:
+            name = f"noted{self.op}"
+            self.states[name] = {}
+            self.add(f"{name}[{key}] = None")
+
     def guard(self, expression: str) -> str:
         """Evaluate a user's function. Returns the name of the result, or of what stands in for it."""
         result = self.fresh()
@@ -181,8 +209,15 @@ class Body:
         return self.columns.get("origin", "None")
 
 
+def _nowhere(port: int) -> None:
+    """Replaced by the writer of the loop."""
+
+
 class Fused(Operator):
     """An operator that runs inside a fused loop."""
+
+    tailed: ClassVar[bool] = False
+    """True when ``write_tail`` does something."""
 
     def write(self, body: Body, rest: Callable[[], None]) -> None:
         """Write the lines for one event, and call ``rest`` once where the event goes on."""
@@ -191,9 +226,20 @@ class Fused(Operator):
     def write_end(self, body: Body, rest: Callable[[], None]) -> None:
         """Write what is emitted when the input has ended (a batch that isn't full)."""
 
+    def write_tail(self, body: Body, rest: Callable[[], None]) -> None:
+        """Write what the watermark behind the chunk leads to; it is a column of ``body``, which may change it."""
+
+    def write_tick(self, body: Body, rest: Callable[[], None], now: str) -> None:
+        """Write what the clock makes due, where the operator looks at it."""
+
     @property
     def at_end(self) -> bool:
         """True when ``write_end`` writes something."""
+        return False
+
+    @property
+    def nests(self) -> bool:
+        """True when those behind it stand in a loop that it writes."""
         return False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reactor.delivery import Fail, OnError, Retry
+from reactor.delivery import CircuitBreaker, Fail, OnError, Retry
 from reactor.graph import Memory, Operator, name_of
 
 Emit = Literal["result", "input_if", "input", "items", "none"]
@@ -34,6 +34,7 @@ class Call(Operator):
     star: bool = False
     where: Literal["loop", "inline", "thread", "process"] = "loop"
     outputs: int = 1
+    breaker: CircuitBreaker | None = None
 
     @property
     def memory(self) -> Memory:
@@ -51,6 +52,8 @@ class Foreign(Operator):
     name: str
     loops: tuple[str, ...] = ("asyncio", "trio")
     verb = "through"
+    carries_time = False
+    opaque = True
 
     @property
     def memory(self) -> Memory:

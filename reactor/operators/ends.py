@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reactor.core import Source
-from reactor.delivery import Fail, OnError, Retry
+from reactor.delivery import CircuitBreaker, Fail, OnError, Restart, Retry
 from reactor.graph import Memory, Operator, name_of
 from reactor.operators.body import Body, Fused
 
@@ -21,6 +21,8 @@ class Origin(Operator):
     given: Any
     kind: str
     """``iterable``, ``iterator``, ``async``, ``callable``, ``source`` or ``inlet``."""
+    restart: Restart | None = None
+    """What happens when it fails."""
     verb = "source"
 
     @property
@@ -139,6 +141,7 @@ class SinkEnd(Operator):
     retry: Retry | None = None
     on_error: OnError = Fail()
     outputs: int = 0
+    breaker: CircuitBreaker | None = None
     verb = "to"
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from reactor.delivery import Fail, OnError
 from reactor.graph import Memory, Operator, name_of
 from reactor.operators.body import Remembering
 
@@ -33,6 +34,7 @@ class Zip(Remembering):
 
     is_volatile: bool = False
     verb = "zip"
+    carries_time = False
 
 
 Policy = Literal["block", "drop_oldest", "drop_newest", "error"]
@@ -58,6 +60,7 @@ class Limit(Operator):
     key: Callable[[Any], Any] | None = None
     cost: Callable[[Any], float] | None = None
     waiting: int = 1024
+    on_error: OnError = Fail()
     verb = "rate_limit"
 
     @property
@@ -76,6 +79,7 @@ class TimedBatch(Operator):
     max_size: int | None = None
     max_weight: float | None = None
     weight: Callable[[Any], float] | None = None
+    on_error: OnError = Fail()
     verb = "batch"
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from reactor.delivery import Fail, OnError
@@ -61,6 +62,10 @@ class FlatMap(Calls):
     """Emits every item of the iterable that the function returns; an endless one is read bit by bit."""
 
     verb = "flat_map"
+
+    @property
+    def nests(self) -> bool:
+        return True
 
     def write(self, body: Body, rest: Rest) -> None:
         self.write_items(body, rest, f"{body.function(self.fn, self.verb)}({body.value})")
@@ -120,7 +125,13 @@ class Items(FlatMap):
         self.write_items(body, rest, items)
 
 
-_ENDED = object()
+class _Ended(Enum):
+    """A member of an enum is itself also when it comes back from a checkpoint."""
+
+    ENDED = 0
+
+
+_ENDED = _Ended.ENDED
 
 
 def _iterator(items: Any) -> Any:
@@ -130,6 +141,10 @@ def _iterator(items: Any) -> Any:
         items.close()
         raise TypeError(
             "flat_map: a sync function returned an awaitable; pass concurrency= to have it awaited"
+        )
+    if hasattr(items, "__aiter__") and not hasattr(items, "__iter__"):
+        raise TypeError(
+            "flat_map: the function returned an async iterable; pass concurrency= to have it read"
         )
     return iter(items)
 
@@ -197,6 +212,10 @@ class Scan(Remembering, Fused):
     emits_first: bool = False
     verb = "scan"
 
+    @property
+    def layout(self) -> str:
+        return "" if self.key is None else "keyed"
+
     def describe(self) -> str:
         return f"{'reduce' if self.emits_first else 'scan'}({name_of(self.fn)})"
 
@@ -231,6 +250,7 @@ class Scan(Remembering, Fused):
             body.add(f"if {old} is {nothing}: {old} = {body.const(self.factory, 'factory')}()")
             body.add(f"{new} = {body.guard(f'{fn}({old}, {body.value})')}")
         body.add(f"{states}[{key}] = {new}")
+        body.note(key)
         body.add(f"{pair} = ({key}, {new})")
         body.value = pair
         rest()

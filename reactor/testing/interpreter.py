@@ -17,6 +17,7 @@ from reactor.operators import (
     Buffer,
     Call,
     Concat,
+    EventTime,
     Fold,
     Foreign,
     Gather,
@@ -26,6 +27,7 @@ from reactor.operators import (
     Split,
     Take,
     TakeWhile,
+    Timed,
     TimedBatch,
     Zip,
 )
@@ -34,7 +36,9 @@ from reactor.stream import Stream
 from reactor.testing.failing import Calls, Emit, Enough, Failed, Skipped
 from reactor.testing.outcome import Arrived, Failure, Outcome, Undetermined
 from reactor.testing.reading import finished, listed, records
+from reactor.testing.rows import Row, untimed
 from reactor.testing.steps import STATELESS, Step, batch, remembering, stateless
+from reactor.testing.timed import event_times, timed
 
 __all__ = ["interpret"]
 
@@ -61,7 +65,7 @@ def interpret(what: Pipeline | Stream[Any] | Graph, stands_in: Mapping[Any, Any]
 class _Flow:
     """What leaves one port, and the failure behind it, if that is how it ends."""
 
-    lanes: list[list[Any]]
+    lanes: list[list[Row]]
     failure: Failure | None = None
 
 
@@ -80,8 +84,10 @@ class _Interpreter:
             for index, flow in enumerate(self.node(node, inputs)):
                 self.flows[node, index] = flow
         ends = [self.flows[end, 0] for end in self.graph.ends]
-        return Outcome(
-            tuple(Arrived(tuple(tuple(lane) for lane in flow.lanes if lane)) for flow in ends),
+        return Outcome(  # what is known of times was for the operators
+            tuple(
+                Arrived(tuple(tuple(r.event for r in lane) for lane in flow.lanes if lane)) for flow in ends
+            ),
             tuple(self.calls.letters),
             dict(self.calls.skipped),
             tuple(self.calls.failures),
@@ -99,6 +105,8 @@ class _Interpreter:
             return [self.concat(inputs)]
         if isinstance(op, Zip):
             return [self.zip(node, inputs)]
+        if len(inputs) > 1 or getattr(op, "ttl", None) is not None:
+            raise Undetermined(f"{self.labels[node]}: what it gives depends on timing")
         (flow,) = inputs
         if isinstance(op, Split):
             return self.split(node, op, flow)
@@ -112,13 +120,19 @@ class _Interpreter:
             return [flow]
         if isinstance(op, Foreign):
             return [self.foreign(node, op, flow)]
+        if isinstance(op, EventTime):
+            return [_Flow(*event_times(self.calls, node, op, flow.lanes, flow.failure))]
+        if isinstance(op, Timed):
+            lanes, late, failure = timed(self.calls, node, op, flow.lanes, flow.failure)
+            return [_Flow(lanes, failure), _Flow(late, failure)]
         if isinstance(op, STATELESS):
             return [self.lanes(flow, stateless(self.calls, node, op))]
         flow = self.determined(node, flow)
         if isinstance(op, Batch | TimedBatch):
             held: list[Any] = []
             step = batch(self.calls, node, op, held)
-            return [self.lanes(flow, step, lambda emit: emit(list(held)) if held else None)]
+            after = self.lanes(flow, step, lambda emit: emit(list(held)) if held else None)
+            return [_Flow(_batched(flow.lanes, after.lanes), after.failure)]
         return [self.lanes(flow, remembering(self.calls, node, op))]
 
     # From one lane to one lane ------------------------------------------------------------------------------
@@ -127,16 +141,21 @@ class _Interpreter:
         """Put every event of every lane through ``step``; ``last`` emits what is left where nothing failed."""
         after = _Flow([], flow.failure)
         for lane in flow.lanes or [[]]:
-            out: list[Any] = []
+            out: list[Row] = []
             after.lanes.append(out)
             try:
-                for event in lane:
+                for row in lane:
+                    results: list[Any] = []
                     try:
-                        step(event, out.append)
+                        step(row.event, results.append)
                     except Skipped:
                         pass
+                    finally:
+                        out.extend(row._replace(event=result) for result in results)
                 if last is not None and flow.failure is None:
-                    last(out.append)
+                    results = []
+                    last(results.append)
+                    out.extend(map(Row, results))
             except Failed as failed:
                 after.failure = failed.failure
             except Enough:
@@ -153,7 +172,8 @@ class _Interpreter:
         for lane in flow.lanes:
             kept: dict[Any, list[Any]] = {}
             stopped: set[Any] = set()
-            for number, event in enumerate(lane):
+            for number, row in enumerate(lane):
+                event = row.event
                 key: Any = number if any_order else None
                 results: list[Any] = []
                 try:
@@ -167,7 +187,7 @@ class _Interpreter:
                     after.failure = failed.failure
                     stopped.add(key)
                 if key not in stopped:
-                    kept.setdefault(key, []).extend(results)
+                    kept.setdefault(key, []).extend(row._replace(event=result) for result in results)
             after.lanes.extend(kept.values())
         return after
 
@@ -204,10 +224,11 @@ class _Interpreter:
             emit((key, event))
 
         keyed = self.lanes(flow, step)
-        lanes: dict[tuple[int, Any], list[Any]] = {}
+        lanes: dict[tuple[int, Any], list[Row]] = {}
         for number, lane in enumerate(keyed.lanes):
-            for key, event in lane:
-                lanes.setdefault((number, key), []).append(event)
+            for row in lane:
+                key, event = row.event
+                lanes.setdefault((number, key), []).append(row._replace(event=event))
         return _Flow(list(lanes.values()), keyed.failure)
 
     # Several inputs or outputs ------------------------------------------------------------------------------
@@ -217,14 +238,21 @@ class _Interpreter:
             flow, lambda event, emit: emit((self.calls.guard(node, event, op.choose, event), event))
         )
         return [
-            _Flow([[event for port, event in lane if port == n] for lane in chosen.lanes], chosen.failure)
+            _Flow(
+                [
+                    [row._replace(event=row.event[1]) for row in lane if row.event[0] == n]
+                    for lane in chosen.lanes
+                ],
+                chosen.failure,
+            )
             for n in range(op.outputs)
         ]
 
     def concat(self, inputs: list[_Flow]) -> _Flow:
         after = _Flow([])
-        for flow in inputs:
-            after.lanes.extend(flow.lanes)
+        for number, flow in enumerate(inputs):
+            # Until the last has begun, nobody knows its times.
+            after.lanes.extend(flow.lanes if number == len(inputs) - 1 else map(untimed, flow.lanes))
             if flow.failure is not None:
                 after.failure = flow.failure
                 break
@@ -239,12 +267,16 @@ class _Interpreter:
         ended = any(
             len(lane) == len(rows) and flow.failure is None for lane, flow in zip(lanes, flows, strict=True)
         )
-        return _Flow([list(rows)], None if ended else _first_failure(flows))
+        return _Flow(
+            [[Row(tuple(row.event for row in each)) for each in rows]],
+            None if ended else _first_failure(flows),
+        )
 
     def foreign(self, node: Node, op: Foreign, flow: _Flow) -> _Flow:
         if id(op.pipe) not in self.stands_in:
             raise Undetermined(f"{self.labels[node]}: another library's operator needs a stand-in")
-        return _Flow([list(self.stands_in[id(op.pipe)](self.determined(node, flow).lanes[0]))], flow.failure)
+        lane = [row.event for lane in self.determined(node, flow).lanes for row in lane]
+        return _Flow([[Row(event) for event in self.stands_in[id(op.pipe)](lane)]], flow.failure)
 
     def determined(self, node: Node, flow: _Flow) -> _Flow:
         lanes = [lane for lane in flow.lanes if lane]
@@ -258,7 +290,7 @@ class _Interpreter:
         flow = _Flow([[]])
         try:
             for event in self.read(node, op):
-                flow.lanes[0].append(event)
+                flow.lanes[0].append(Row(event))
         except Undetermined:
             raise
         except Exception as error:
@@ -276,6 +308,12 @@ class _Interpreter:
             if issubclass(type(given), kind):
                 return reading(given)
         raise Undetermined(f"{self.labels[node]}: an {op.kind} needs a stand-in with its events")
+
+
+def _batched(lanes: list[list[Row]], batches: list[list[Row]]) -> list[list[Row]]:
+    """The time of a batch is the latest in it, its watermark that before its first event."""
+    rows = iter([row for lane in lanes for row in lane])
+    return [[Row.together(part.event, [next(rows) for _ in part.event]) for part in lane] for lane in batches]
 
 
 def _first_failure(flows: Iterable[_Flow]) -> Failure | None:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from reactor.core import ReactorError
 from reactor.graph import Node, Operator
 from reactor.operators import (
     Batch,
@@ -24,17 +23,19 @@ from reactor.operators import (
     Skip,
     SkipWhile,
     StarMap,
+    Tag,
     Take,
     TakeWhile,
     Tap,
     TimedBatch,
 )
 from reactor.testing.failing import Calls, Emit, Enough
+from reactor.testing.outcome import Undetermined
 
 Step = Callable[[Any, Emit], None]
 """Takes one event and emits what comes of it."""
 
-STATELESS = (Map, StarMap, Filter, Tap, FlatMap, OfType, CallSink, SinkEnd)
+STATELESS = (Map, StarMap, Filter, Tap, FlatMap, OfType, Tag, CallSink, SinkEnd)
 
 
 def stateless(calls: Calls, node: Node, op: Operator) -> Step:
@@ -53,6 +54,8 @@ def stateless(calls: Calls, node: Node, op: Operator) -> Step:
             calls.items(node, event[0], emit, _itself, event[1])
         elif isinstance(op, FlatMap):
             calls.items(node, event, emit, op.fn, event)
+        elif isinstance(op, Tag):
+            emit((op.side, calls.guard(node, event, op.key, event), event))
         elif isinstance(op, OfType):
             if isinstance(event, op.types):
                 emit(event)
@@ -126,7 +129,9 @@ def remembering(calls: Calls, node: Node, op: Operator) -> Step:
                 states[key] = calls.guard(node, event, op.fn, before, event)
             emit((key, states[key]) if op.key else states[key])
         else:
-            raise ReactorError(f"the reference interpreter doesn't know {calls.labels[node]}")
+            raise Undetermined(
+                f"{calls.labels[node]}: what it gives depends on timing, or on its inner streams"
+            )
         seen.append(event)
 
     return step

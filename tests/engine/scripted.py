@@ -1,31 +1,17 @@
 """Sources and sinks that do what a test says, and note what was done to them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.lowlevel
-import sniffio
 
 from reactor import Record, Sink, Source
+from reactor.testing import settle as settle
 
 T = TypeVar("T")
 
 PATIENCE = 5.0
 """Seconds after which something that has to happen counts as never happening."""
-
-
-async def settle() -> None:
-    """Return when every other task waits for something: nothing more happens by itself now."""
-    if sniffio.current_async_library() == "trio":
-        return await anyio.wait_all_tasks_blocked()
-    quiet = 0
-    while quiet < 3:
-        await asyncio.sleep(0)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        waiters = [getattr(task, "_fut_waiter", None) for task in others]
-        quiet = quiet + 1 if all(waiter is not None and not waiter.done() for waiter in waiters) else 0
 
 
 class Probe(Sink[T], Generic[T]):

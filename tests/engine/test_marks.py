@@ -80,6 +80,13 @@ STAGES: dict[str, Callable[[Stream[Any]], Stream[Any]]] = {
     "timed batches of one": lambda s: s.batch(1, max_wait=60).flat_map(lambda part: part),
     "batches of one": lambda s: s.batch(1).flat_map(lambda part: part),
     "merge with an ended one": lambda s: s.merge(Stream([])),
+    "interleave with an ended one": lambda s: s.interleave(Stream([])),
+    "combine_latest": lambda s: s.combine_latest(Stream([0])).map(lambda both: both[0]),
+    "with_latest": lambda s: s.with_latest(Stream([0])).map(lambda both: both[0]),
+    "switch_map": lambda s: s.switch_map(lambda n: [n]),
+    "streams": lambda s: s.flat_map(lambda n: Stream([n]), concurrency=1),
+    "streams in order": lambda s: s.flat_map(lambda n: Stream([n]), concurrency=3),
+    "streams as they come": lambda s: s.flat_map(lambda n: Stream([n]), concurrency=3, ordered=False),
     "concat behind an ended one": lambda s: Stream([]).concat(s),
     "diamond": lambda s: s.filter(lambda n: True).merge(s.filter(lambda n: False)),
     "split": lambda s: (lambda parts: parts[0].merge(parts[1]))(s.split(lambda n: n % 2)),
@@ -147,7 +154,7 @@ async def test_a_mark_waits_behind_an_event_that_waits_for_tokens() -> None:
         assert set(bench.seen[: bench.seen.index(Barrier(1))]) == {1, 2, 3}
 
 
-@pytest.mark.parametrize("join", ["merge", "zip"])
+@pytest.mark.parametrize("join", ["merge", "zip", "interleave", "combine_latest", "with_latest"])
 async def test_a_barrier_passes_a_join_when_all_inputs_have_brought_it(join: str) -> None:
     async with Bench(lambda a, b: getattr(a, join)(b), inputs=2) as bench:
         await bench.send(1, Barrier(1), to=0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reactor import DeadLetters, Fault, GraphError, Inlet, Pipeline, Stream, topic
+from reactor import DeadLetters, Fault, GraphError, Inlet, Pipeline, Stream, Tumbling, topic
 from tests.engine.scripted import Log, Probe
 from tests.operators.table import plus_one
 
@@ -223,3 +223,24 @@ def test_a_long_chain_is_no_problem() -> None:
         stream = stream.map(str)
     Pipeline("shop", stream.discard())
     repr(stream)
+
+
+def test_with_latest_of_a_window_of_the_same_stream_needs_a_buffer_or_a_table() -> None:
+    times = Stream([1, 2, 3]).event_time(float, unit="s")
+    windows = times.window(Tumbling(10)).count()
+    with pytest.raises(GraphError, match=r"fills up until window\(Tumbling\(10\)\)\.count\(\) gives"):
+        Pipeline("p", times.with_latest(windows).discard())
+    with pytest.raises(GraphError, match="join_table"):
+        Pipeline("p", times.combine_latest(windows).discard())
+    Pipeline("p", times.with_latest(times.map(str)).discard())
+    Pipeline("p", times.buffer(9).with_latest(windows.buffer(9)).discard())
+
+
+def test_windows_need_event_times_that_get_through() -> None:
+    numbers = Stream([1, 2, 3])
+    with pytest.raises(GraphError, match=r"no event time; put event_time\(fn"):
+        Pipeline("p", numbers.window(Tumbling(10)).count().discard())
+    zipped = numbers.event_time(float, unit="s").zip(Stream([1]))
+    with pytest.raises(GraphError, match=r"don't get through zip\(\); put event_time"):
+        Pipeline("p", zipped.window(Tumbling(10)).count().discard())
+    Pipeline("p", numbers.window(Tumbling(10, clock=True)).count().discard())

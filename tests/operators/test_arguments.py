@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from reactor import ArgumentError, Fallback, Inlet, Keyed, Pipeline, RateLimit, Retry, Sink, Stream
+from reactor import (
+    ArgumentError,
+    Fallback,
+    Inlet,
+    Keyed,
+    Pipeline,
+    RateLimit,
+    Restart,
+    Retry,
+    Sink,
+    Source,
+    Stream,
+)
 from tests.engine.scripted import Probe
 from tests.operators.table import negative, plus_one
 
@@ -23,6 +35,11 @@ class AsyncCallable:
         return n
 
 
+class NoSeek(Source[int]):
+    def position(self) -> int:
+        return 0
+
+
 def sync(n: Any) -> Any:
     return n
 
@@ -35,6 +52,21 @@ REFUSED: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("None", lambda: Stream(None), ["Stream(NoneType)", "iterable"]),  # type: ignore[call-overload]
     ("stream of a stream", lambda: Stream(numbers), ["Stream(Stream)", "use it as it is"]),
     ("coroutine function", lambda: Stream(plus_one), ["Stream(", "async generator"]),  # type: ignore[arg-type]
+    ("restart=3", lambda: Stream(sync, restart=3), ["Stream(sync, restart=3)", "Restart("]),  # type: ignore[call-overload]
+    (
+        "restart of a list",
+        lambda: Stream([1], restart=Restart()),  # type: ignore[call-overload]
+        ["Stream(list, restart=)", "callable"],
+    ),
+    ("restart of an inlet", lambda: Stream(Inlet[int](), restart=Restart()), ["Stream(inlet, restart=)"]),  # type: ignore[call-overload]
+    ("restart without seek", lambda: Stream(NoSeek(), restart=Restart()), ["NoSeek", "seek()"]),
+    ("Restart(max=0)", lambda: Restart(max=0), ["Restart(max=0)", ">= 1"]),
+    ("Restart(max=None)", lambda: Restart(max=None), ["Restart(max=None)", "whole number"]),  # type: ignore[arg-type]
+    ("Restart(initial=-1)", lambda: Restart(initial=-1), ["Restart(initial=-1)", ">= 0"]),
+    ("Restart(max_delay=-1)", lambda: Restart(max_delay=-1), ["Restart(max_delay=-1)", ">= 0"]),
+    ("Restart(within=0)", lambda: Restart(within=0), ["Restart(within=0)", "> 0"]),
+    ("Restart(jitter=2)", lambda: Restart(jitter=2), ["Restart(jitter=2)", "0 to 1"]),
+    ("Restart(on='x')", lambda: Restart(on="x"), ["Restart(on='x')", "exception"]),  # type: ignore[arg-type]
     # functions
     ("map 5", lambda: numbers.map(5), ["map(5)", "function"]),  # type: ignore[call-overload]
     ("filter None", lambda: numbers.filter(None), ["filter(None)", "function"]),  # type: ignore[arg-type]
@@ -44,10 +76,36 @@ REFUSED: list[tuple[str, Callable[[], Any], list[str]]] = [
         ["generates", "async generator", "through()"],
     ),
     (
-        "flat_map of an async generator function",
-        lambda: numbers.flat_map(generates),
-        ["generates", "async generator"],
-    ),  # type: ignore[arg-type]
+        "flat_map of an async generator function in threads",
+        lambda: numbers.flat_map(generates, threads=2),
+        ["flat_map(generates, threads=)", "concurrency="],
+    ),  # type: ignore[call-overload]
+    (
+        "flat_map of an async generator function by key",
+        lambda: numbers.flat_map(generates, key=sync),
+        ["flat_map(generates, key=)", "concurrency="],
+    ),  # type: ignore[call-overload]
+    (
+        "flat_map of an async generator function with retry",
+        lambda: numbers.flat_map(generates, retry=Retry(3)),
+        ["flat_map(generates, retry=)", "inside"],
+    ),  # type: ignore[call-overload]
+    (
+        "flat_map of an async generator function with timeout",
+        lambda: numbers.flat_map(generates, timeout=1),
+        ["flat_map(generates, timeout=)", "inside"],
+    ),  # type: ignore[call-overload]
+    (
+        "flat_map of no open streams",
+        lambda: numbers.flat_map(generates, concurrency=0),
+        ["flat_map(concurrency=0)", ">= 1"],
+    ),
+    ("switch_map 5", lambda: numbers.switch_map(5), ["switch_map(5)", "function"]),  # type: ignore[call-overload]
+    (
+        "switch_map on_error",
+        lambda: numbers.switch_map(generates, on_error="skip"),
+        ["switch_map(on_error='skip')"],
+    ),  # type: ignore[call-overload]
     ("async scan", lambda: numbers.scan(plus_one, 0), ["scan(plus_one)", "sync"]),  # type: ignore[arg-type]
     ("async key_by", lambda: numbers.key_by(plus_one), ["key_by(plus_one)", "sync"]),
     ("async take_while", lambda: numbers.take_while(plus_one), ["take_while(plus_one)", "sync"]),
@@ -158,6 +216,7 @@ REFUSED: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("take(-1)", lambda: numbers.take(-1), ["take(count=-1)", ">= 0"]),
     ("take(1.0)", lambda: numbers.take(1.0), ["take(count=1.0)", "whole number"]),  # type: ignore[arg-type]
     ("skip(-1)", lambda: numbers.skip(-1), ["skip(count=-1)", ">= 0"]),
+    ("distinct(ttl=0)", lambda: numbers.distinct(ttl=0), ["distinct(ttl=0)", "> 0"]),
     ("distinct(last=0)", lambda: numbers.distinct(last=0), ["distinct(last=0)", ">= 1"]),
     ("enumerate('a')", lambda: numbers.enumerate("a"), ["enumerate(start='a')", "whole number"]),  # type: ignore[arg-type]
     ("of_type()", lambda: numbers.of_type(), ["of_type()", "class"]),  # type: ignore[call-overload]
@@ -191,6 +250,19 @@ REFUSED: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("RateLimit(per=0)", lambda: RateLimit(1, per=0), ["RateLimit(per=0)", "> 0"]),
     ("RateLimit(burst=0)", lambda: RateLimit(1, burst=0), ["RateLimit(burst=0)", ">= 1"]),
     ("rate = 0 later", lambda: setattr(RateLimit(1), "rate", 0), ["RateLimit(rate=0)", "> 0"]),
+    ("throttle(0)", lambda: numbers.throttle(0), ["throttle(seconds=0)", "> 0"]),
+    ("debounce('1')", lambda: numbers.debounce("1"), ["debounce(seconds='1')", "timedelta"]),  # type: ignore[arg-type]
+    ("sample(-1)", lambda: numbers.sample(-1), ["sample(seconds=-1)", "> 0"]),
+    ("delay(0)", lambda: numbers.delay(0), ["delay(seconds=0)", "> 0"]),
+    ("delay(waiting=0)", lambda: numbers.delay(1, waiting=0), ["delay(waiting=0)", ">= 1"]),
+    ("timeout(0)", lambda: numbers.timeout(0), ["timeout(seconds=0)", "> 0"]),
+    ("conflate(5)", lambda: numbers.conflate(5), ["conflate(5)", "function"]),  # type: ignore[arg-type]
+    ("async conflate", lambda: numbers.conflate(plus_one), ["conflate(plus_one)", "sync"]),  # type: ignore[arg-type]
+    (
+        "conflate on_error",
+        lambda: numbers.conflate(max, on_error="skip"),  # type: ignore[arg-type]
+        ["conflate(on_error='skip')", "Fail(), Skip()"],
+    ),
     ("buffer(0)", lambda: numbers.buffer(0), ["buffer(size=0)", ">= 1"]),
     ("buffer overflow", lambda: numbers.buffer(1, "wait"), ["buffer(overflow='wait')", '"drop_oldest"']),  # type: ignore[arg-type]
     # several streams
@@ -199,6 +271,14 @@ REFUSED: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("concat()", lambda: numbers.concat(), ["concat()", "one stream or more"]),
     ("zip()", lambda: numbers.zip(), ["zip()", "one stream or more"]),  # type: ignore[call-overload]
     ("zip of a keyed", lambda: numbers.zip(numbers.key_by(sync)), ["zip(Keyed)", "no Stream"]),  # type: ignore[call-overload]
+    ("interleave()", lambda: numbers.interleave(), ["interleave()", "one stream or more"]),
+    ("combine_latest()", lambda: numbers.combine_latest(), ["combine_latest()", "one stream or more"]),  # type: ignore[call-overload]
+    ("with_latest()", lambda: numbers.with_latest(), ["with_latest()", "one stream or more"]),  # type: ignore[call-overload]
+    (
+        "with_latest of a list",
+        lambda: numbers.with_latest([1]),
+        ["with_latest(list)", "Stream(...)"],
+    ),  # type: ignore[call-overload]
     ("split_by_type of one", lambda: numbers.split_by_type(int), ["split_by_type()", "two classes"]),  # type: ignore[call-overload]
     ("route without names", lambda: numbers.route(sync), ["route()", "one name"]),
     ("route twice", lambda: numbers.route(sync, "a", "a"), ["route(a, a)", "each once"]),

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 from anyio.lowlevel import checkpoint
 
-from reactor import DeadLetter, DeadLetters, Fail, Fallback, OnError, Pipeline, Skip, Stream
+from reactor import (
+    ArgumentError,
+    DeadLetter,
+    DeadLetters,
+    Fail,
+    Fallback,
+    OnError,
+    Pipeline,
+    RateLimit,
+    Skip,
+    Stream,
+)
 from tests.engine.scripted import Probe
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +130,20 @@ CASES = [
     ),
     Case("split", lambda s, e: joined(s.split(fails_at_2, on_error=e)), [1, 3], True, [1, 2, 3], sorted=True),
     Case("route", lambda s, e: routed(s, e), [1, 3], 2, [1, 2, 3], sorted=True),
+    Case(
+        "batch weight",
+        lambda s, e: s.batch(max_weight=1, weight=fails_at_2, on_error=e),
+        [[1], [3]],
+        1,
+        [[1], [2], [3]],
+    ),
+    Case(
+        "timed batch weight",
+        lambda s, e: s.batch(max_weight=1, weight=fails_at_2, max_wait=60, on_error=e),
+        [[1], [3]],
+        1,
+        [[1], [2], [3]],
+    ),
 ]
 
 
@@ -275,6 +300,39 @@ async def test_split_by_type_fails_at_an_event_of_none_of_the_types() -> None:
         TypeError, match=r"split_by_type\(int, str\): a float is none of these; add it, or object"
     ):
         await Pipeline("p", numbers.discard(), texts.discard()).run()
+
+
+LIMITED: list[Callable[[Stream[int], OnError], Stream[int]]] = [
+    lambda s, e: s.rate_limit(RateLimit(1000, burst=1000), key=fails_at_2, on_error=e, name="limit"),
+    lambda s, e: s.rate_limit(RateLimit(1000, burst=1000), cost=fails_at_2, on_error=e, name="limit"),
+    lambda s, e: s.rate_limit(
+        RateLimit(lambda key: fails_at_2(key) * 1000), key=lambda n: n, on_error=e, name="limit"
+    ),
+]
+
+
+@pytest.mark.parametrize("limited", LIMITED, ids=["key", "cost", "rate"])
+async def test_a_rate_limit_whose_function_fails(
+    limited: Callable[[Stream[int], OnError], Stream[int]],
+) -> None:
+    probe, letters = Probe[int](), list[DeadLetter]()
+    stream = limited(Stream([1, 2, 3]), DeadLetters())
+    await Pipeline("p", stream.to(probe), dead_letters=letters.append).run()
+    assert (probe.events, [letter.event for letter in letters]) == ([1, 3], [2])
+    run = await Pipeline("p", limited(Stream([1, 2, 3]), Skip()).discard()).run()
+    assert run.metrics()["limit"].dropped == {"limit: skipped": 1}
+    with pytest.raises(Unlucky) as failure:
+        await limited(Stream([1, 2, 3]), Fail()).collect()
+    assert "operator limit, event 2" in failure.value.__notes__[0]
+
+
+async def test_a_policy_goes_with_a_function_that_can_fail() -> None:
+    with pytest.raises(ArgumentError, match=r"batch\(on_error=\): only weight= could fail"):
+        Stream([1]).batch(2, on_error=Skip())
+    with pytest.raises(ArgumentError, match=r"rate_limit\(on_error=\): only key= and cost= could fail"):
+        Stream([1]).rate_limit(RateLimit(1), on_error=Skip())
+    with pytest.raises(ArgumentError, match="nothing can stand in for a key and a cost"):
+        Stream([1]).rate_limit(RateLimit(1), key=abs, on_error=Fallback(abs))
 
 
 async def test_unhashable_keys_fail_by_name() -> None:

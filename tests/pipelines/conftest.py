@@ -6,10 +6,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipelines.orders.cli import DECEMBER
+from pipelines.orders.events import OrderEvent, Rejected
+from pipelines.orders.gather import Gather, classify
+from pipelines.orders.rows import End, check, records
+from pipelines.orders.survey import last_lines, survey
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 
@@ -123,3 +130,14 @@ def app_to_its_end() -> Callable[..., App]:
         return one
 
     return run
+
+
+@pytest.fixture(scope="session")
+def december(tmp_path_factory: pytest.TempPathFactory) -> list[OrderEvent]:
+    """All events of December 2010, as the producer makes them of the file that the project carries."""
+    database = tmp_path_factory.mktemp("december") / "source.db"
+    survey(DECEMBER, database)
+    rows = [what for what in map(check, chain(records(DECEMBER), [End()])) if not isinstance(what, Rejected)]
+    events = list(map(classify, Gather(last_lines(database)).add(rows)))
+    assert not any(isinstance(event, Rejected) for event in events)
+    return [event for event in events if not isinstance(event, Rejected)]

@@ -3,12 +3,14 @@
 import gzip
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 
 import pytest
 
+import pipelines.orders.survey as survey_module
 from pipelines.orders.events import (
     Line,
     OrderCancelled,
@@ -16,6 +18,7 @@ from pipelines.orders.events import (
     OrderEvent,
     Rejected,
     StockAdjusted,
+    happened_at,
     money,
     total,
     units,
@@ -114,6 +117,35 @@ def test_the_survey_is_made_once_and_another_file_is_refused(
         BadFile, match=r"was made from another orders file \(.*orders.csv, 1 rows, 1 invoices"
     ):
         survey(orders_file([make_row("1"), make_row("2")], "other.csv"), database)
+
+
+@pytest.mark.parametrize("page", [1, 2, 5000])
+def test_the_survey_measures_how_far_the_invoices_are_out_of_order(
+    orders_file: OrdersFile, tmp_path: Path, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(survey_module, "_PAGE", page)
+    times = {"1": "09:00", "2": "10:30", "3": "08:15", "C4": "10:00"}
+    # Published as 2, 3, 1, C4; invoice 1 began at 08:00, in its first row.
+    rows = [("1", "08:00")] + [(number, times[number]) for number in ("2", "3", "1", "C4")]
+    path = orders_file([make_row(number, time=f"2010-12-01 {time}:00") for number, time in rows])
+    found = survey(path, tmp_path / "source.db")
+    assert found.disorder == timedelta(hours=2, minutes=30)
+    assert known(tmp_path / "source.db") == found
+
+
+def test_december_is_in_order_and_shuffled_it_is_as_far_out_of_order_as_its_events(tmp_path: Path) -> None:
+    assert survey(DECEMBER, tmp_path / "sorted.db").disorder == timedelta(0)
+    header, *lines = gzip.decompress(DECEMBER.read_bytes()).splitlines(keepends=True)
+    random.Random(3).shuffle(lines)
+    (shuffled := tmp_path / "shuffled.csv").write_bytes(b"".join([header, *lines]))
+    highest, behind = datetime.min.replace(tzinfo=UTC), timedelta(0)
+    for event in map(classify, gathered(shuffled, tmp_path / "source.db", chunk=1000)):
+        assert not isinstance(event, Rejected)
+        highest = max(highest, happened_at(event))
+        behind = max(behind, highest - happened_at(event))
+    known_of = known(tmp_path / "source.db")
+    assert known_of is not None
+    assert known_of.disorder == behind > timedelta(days=7)
 
 
 def test_a_file_without_a_column_leaves_no_survey(orders_file: OrdersFile, tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 DECEMBER = Path(__file__).parents[2] / "pipelines/orders/data/online_retail_2010_12.csv.gz"
-CONSUMERS = ("email", "inventory", "payment", "audit")
+CONSUMERS = ("email", "inventory", "payment", "fulfilment", "audit", "analytics")
 pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., Any]
 MakeRow = Callable[..., str]
@@ -32,12 +33,28 @@ FIGURES = {
     "order_total": "823746.14",
     "cancellation_total": "-74789.12",
     "net_total": "748957.02",
+    "orders_by_status": {
+        "placed": 0,
+        "paid": 0,
+        "declined": 16,
+        "packed": 0,
+        "shipped": 1607,
+        "cancelled": 6,
+    },
     "consumers": {
         "email": {"handled": 1400, "failed": 0, "dead_letters": 0},
         "inventory": {"handled": 2025, "failed": 0, "dead_letters": 0},
         "payment": {"handled": 1613, "failed": 0, "dead_letters": 16},
+        "fulfilment": {"handled": 1629, "failed": 0, "dead_letters": 0},
         "audit": {"handled": 2025, "failed": 0, "dead_letters": 0},
+        "analytics": {"handled": 1955, "failed": 0, "dead_letters": 0},
     },
+}
+ANALYTICS = {
+    "country_minutes": 1481,
+    "sessions": {"count": 1244, "mean_seconds": 28.7, "gap_seconds": 1800},
+    "cancellations": {"joined": 151, "not_joined": 175, "within_days": 30},
+    "late": {"orders": 0, "revenue": "0.00", "in_best_sellers": 0, "in_sessions": 0},
 }
 
 
@@ -60,6 +77,10 @@ def run(app_to_its_end: Start) -> Start:
 def sliced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first rows of December, all three kinds of invoices among them, one rejected and one broken row."""
     header, *rows = gzip.decompress(DECEMBER.read_bytes()).splitlines()[:3500]
+    # All of an order comes back.
+    for cells in [row.split(b",") for row in rows if row.startswith(b"536368,")]:
+        cells[0], cells[3], cells[4] = b"C536368", b"-" + cells[3], b"2010-12-02 11:30:00"
+        rows.append(b",".join(cells))
     rows.insert(1000, b"A536500,B,Adjust bad debt,1,2010-12-01 12:00:00,-11.06,,United Kingdom")
     rows.insert(2000, b"536600,22633,no quantity,,2010-12-01 12:00:00,1.85,,United Kingdom")
     path = tmp_path_factory.mktemp("slice") / "orders.csv"
@@ -90,6 +111,14 @@ def count(database: Path, table: str) -> int:
             return 0
 
 
+def steps(home: Path) -> list[tuple[Any, ...]]:
+    """All steps of all orders, but for when and by whom they were recorded."""
+    with closing(sqlite3.connect(home / "shop.db", timeout=30)) as db:
+        return db.execute(
+            "SELECT topic, position, id, type, time, data FROM log WHERE topic LIKE 'order-%' ORDER BY 1, 2"
+        ).fetchall()
+
+
 def wait_until(reached: Callable[[], bool], app: Any) -> None:
     until = time.monotonic() + 90
     while not reached():
@@ -105,8 +134,15 @@ def test_december_adds_up_and_a_second_run_changes_nothing(tmp_path: Path, app_t
     report = tmp_path / "figures" / "report.json"
     app = app_to_its_end("demo", "--home", tmp_path / "home", "--report", report)
     assert app.process.returncode == 0, app.out + app.err
-    assert json.loads(report.read_text()) == FIGURES
-    assert app.out.count("✓") == 12
+    figures = json.loads(report.read_text())
+    analytics = figures.pop("analytics")
+    assert figures == FIGURES
+    assert {name: analytics[name] for name in ANALYTICS} == ANALYTICS
+    assert sum(map(Decimal, analytics["revenue_by_day"].values())) == Decimal(FIGURES["order_total"])  # type: ignore[arg-type]
+    assert (len(analytics["revenue_by_day"]), analytics["revenue_by_day"]["2010-12-07"]) == (20, "99618.20")
+    assert "£99,618.20" in report.with_name("report.html").read_text()
+    assert "best day" in app.out
+    assert app.out.count("✓") == 20
     assert "✗" not in app.out
     assert "simulated gateway's delay" in app.out
     assert str(tmp_path / "home") in app.out
@@ -116,7 +152,7 @@ def test_december_adds_up_and_a_second_run_changes_nothing(tmp_path: Path, app_t
     assert again.process.returncode == 0
     assert (tmp_path / "again.json").read_bytes() == report.read_bytes()
     printed = app_to_its_end("report", "--home", tmp_path / "home")
-    assert json.loads(printed.out) == FIGURES
+    assert json.loads(printed.out) == json.loads(report.read_text())
 
 
 def test_rows_in_any_order_give_the_same_figures(
@@ -151,6 +187,7 @@ def test_what_is_no_order_goes_to_the_dead_letters_and_nothing_else_does(
 def test_a_file_without_rows_gives_zeros(orders_file: OrdersFile, tmp_path: Path, run: Start) -> None:
     report = run(orders_file([]), tmp_path / "home")
     assert (report["invoices"], report["net_total"]) == (0, "0.00")
+    assert report["analytics"]["revenue_by_day"] == {}
 
 
 def test_a_file_that_ends_in_what_a_consumer_does_not_want_comes_to_its_end(
@@ -166,6 +203,7 @@ def test_an_order_with_a_negative_total_adds_up(
 ) -> None:
     report = run(orders_file([make_row("1", 1, "-5.00"), make_row("2", 1, "5.00")]), tmp_path / "home")
     assert (report["orders"], report["order_total"]) == (2, "0.00")
+    assert report["analytics"]["revenue_by_day"] == {"2010-12-01": "0.00"}
     assert report["consumers"]["payment"]["handled"] == 2
 
 
@@ -183,6 +221,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     "publishing": lambda home: count(home / "stock.db", "applied") >= 1,
     "a few charges": lambda home: count(home / "gateway.db", "charges") >= 10,
     "some mails": lambda home: count(home / "mail.db", "mails") >= 40,
+    "some parcels": lambda home: count(home / "shop.db", "events WHERE type = 'Shipped'") >= 20,
     "many charges": lambda home: count(home / "gateway.db", "charges") >= 80,
 }
 
@@ -196,6 +235,7 @@ def test_killed_again_and_again_it_ends_with_the_same_report(
         killed.kill()
         assert not (tmp_path / "report.json").exists()
     assert run(sliced, tmp_path) == finished[1]
+    assert steps(tmp_path) == steps(finished[0])
     assert app_to_its_end("verify", "--home", tmp_path).process.returncode == 0
     # Some were sent twice, and are there once.
     with closing(sqlite3.connect(tmp_path / "mail.db")) as db:
@@ -203,7 +243,7 @@ def test_killed_again_and_again_it_ends_with_the_same_report(
         assert db.execute("SELECT count(*) FROM mails").fetchone() == (mails,)
 
 
-@pytest.mark.parametrize("moment", ["publishing", "a few charges"])
+@pytest.mark.parametrize("moment", ["publishing", "a few charges", "some parcels"])
 def test_killed_once_it_ends_with_the_same_report(
     sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, run: Start, moment: str
 ) -> None:
@@ -211,6 +251,7 @@ def test_killed_once_it_ends_with_the_same_report(
     wait_until(lambda: MOMENTS[moment](tmp_path), killed)
     killed.kill()
     assert run(sliced, tmp_path) == finished[1]
+    assert steps(tmp_path) == steps(finished[0])
 
 
 # Consumers on their own -------------------------------------------------------------------------------------
@@ -234,7 +275,7 @@ def test_a_killed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
 ) -> None:
     consumers = {name: app("consume", name, "--home", tmp_path) for name in CONSUMERS}
     producer = app("produce", "--orders", sliced, "--home", tmp_path)
-    payment = consumers.pop("payment")
+    payment, fulfilment = consumers.pop("payment"), consumers.pop("fulfilment")
     wait_until(lambda: count(tmp_path / "gateway.db", "charges") >= 20, payment)
     payment.kill()
     for consumer in [producer, *consumers.values()]:
@@ -243,9 +284,33 @@ def test_a_killed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
     done = finished[1]["consumers"]
     assert {name: now[name] for name in consumers} == {name: done[name] for name in consumers}
     assert now["payment"]["failed"] > 0
+    assert fulfilment.process.poll() is None  # it waits for what isn't paid yet
     payment = app("consume", "payment", "--home", tmp_path)
     assert payment.wait() == 0, payment.err
+    assert fulfilment.wait() == 0, fulfilment.err
     assert json.loads(app_to_its_end("report", "--home", tmp_path).out) == finished[1]
+
+
+@pytest.mark.parametrize("name", ["inventory", "fulfilment"])
+def test_a_killed_consumer_that_is_started_again_writes_nothing_twice(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, app_to_its_end: Start, name: str
+) -> None:
+    consumers = {other: app("consume", other, "--home", tmp_path) for other in CONSUMERS}
+    producer = app("produce", "--orders", sliced, "--home", tmp_path)
+    begun = {
+        "inventory": lambda: count(tmp_path / "stock.db", "applied") >= 1,
+        "fulfilment": lambda: count(tmp_path / "shop.db", "events WHERE type = 'Shipped'") >= 1,
+    }
+    killed = consumers.pop(name)
+    wait_until(begun[name], killed)
+    killed.kill()
+    consumers[name] = app("consume", name, "--home", tmp_path)
+    for each in [producer, *consumers.values()]:
+        assert each.wait() == 0, each.err
+    printed = app_to_its_end("report", "--check", "--home", tmp_path)
+    assert printed.process.returncode == 0, printed.err
+    assert json.loads(printed.out) == finished[1]
+    assert steps(tmp_path) == steps(finished[0])
 
 
 def test_a_failed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
@@ -255,7 +320,8 @@ def test_a_failed_consumer_doesnt_hold_up_the_others_and_goes_on_where_it_was(
     report = tmp_path / "report.json"
     failed = app_to_its_end("run", "--orders", sliced, "--home", tmp_path, "--report", report)
     assert failed.process.returncode == 1
-    assert "inventory failed: DatabaseError: file is not a database" in failed.err
+    assert "inventory failed: ProjectionError: projection inventory: " in failed.err
+    assert "stock.db: file is not a database" in failed.err
     assert "Traceback" not in failed.err
     done = finished[1]["consumers"]
     now = json.loads(report.read_text())["consumers"]
@@ -273,6 +339,41 @@ def test_a_consumer_runs_once_in_a_home(finished: tuple[Path, Any], tmp_path: Pa
     assert "another process runs audit here" in second.err
     first.interrupt()
     assert first.wait() == 130
+
+
+def test_killed_analytics_comes_to_the_same(
+    finished: tuple[Path, Any], copied: Path, app: Start, app_to_its_end: Start
+) -> None:
+    file = copied / "analytics.json"
+    whole = file.read_bytes()
+    file.write_bytes(b'{"orders": 1}')
+    killed = app("consume", "analytics", "--home", copied, "--follow")
+    wait_until(lambda: file.read_bytes() != b'{"orders": 1}', killed)
+    killed.kill()
+    again = app_to_its_end("consume", "analytics", "--home", copied)
+    assert again.process.returncode == 0, again.err
+    assert file.read_bytes() == whole
+    printed = app_to_its_end("report", "--check", "--home", copied)
+    assert printed.process.returncode == 0, printed.err
+    assert json.loads(printed.out) == finished[1]
+
+
+def test_analytics_that_follows_tells_what_it_has_found_so_far(
+    sliced: Path, finished: tuple[Path, Any], tmp_path: Path, app: Start, app_to_its_end: Start
+) -> None:
+    following = app("consume", "analytics", "--home", tmp_path, "--follow")
+    assert app_to_its_end("produce", "--orders", sliced, "--home", tmp_path).process.returncode == 0
+
+    def told() -> bool:
+        file = tmp_path / "analytics.json"
+        return file.exists() and '"orders":' in (text := file.read_text()) and '"windows":0' not in text
+
+    wait_until(told, following)
+    following.interrupt()
+    assert following.wait() == 130
+    assert app_to_its_end("consume", "analytics", "--home", tmp_path).process.returncode == 0
+    now = json.loads(app_to_its_end("report", "--home", tmp_path).out)
+    assert now["analytics"] == finished[1]["analytics"]
 
 
 # What goes wrong --------------------------------------------------------------------------------------------
@@ -335,6 +436,7 @@ def test_a_changed_byte_in_the_audit_file_is_found(copied: Path, sliced: Path, a
     [
         ("mail.db", "DELETE FROM mails WHERE message_id LIKE '%536365%'", "<order-536365@shop.example>"),
         ("stock.db", "UPDATE applied SET units = units + 1 WHERE event = '536365'", "536365"),
+        ("shop.db", "DELETE FROM events WHERE type = 'Shipped' AND id = 'shipped 536365'", "536365"),
         ("gateway.db", "UPDATE charges SET amount = '0.01' WHERE key = 'order-536365'", "536365"),
     ],
 )
@@ -348,6 +450,30 @@ def test_what_doesnt_add_up_is_shown(
     assert app.process.returncode == 1
     assert app.err.count("✗") == 1
     assert f"           {line}" in app.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ('"revenue":{"2010-12-01":"', '"revenue":{"2010-12-01":"1', ["2010-12-01"]),
+        ('"late":{"orders":0', '"late":{"orders":2', []),
+        ('"units":', '"units":1', ["2010-12-01"]),
+        ('"returns":{"C', '"returns":{"C9', ["C9"]),
+        ('{"waits":', '["waits":', ["its file can be read"]),
+    ],
+)
+def test_analytics_that_dont_add_up_are_shown(
+    copied: Path, app_to_its_end: Start, old: str, new: str, shown: list[str]
+) -> None:
+    file = copied / "analytics.json"
+    content = file.read_text()
+    assert old in content
+    file.write_text(content.replace(old, new, 1))
+    app = app_to_its_end("report", "--check", "--home", copied)
+    assert app.process.returncode == 1
+    assert app.err.count("✗") == 1
+    assert all(text in app.err for text in shown)
+    assert "Traceback" not in app.err
 
 
 def test_ctrl_c_drains_and_says_how_to_go_on(

@@ -21,6 +21,7 @@ from reactor import (
     Stream,
     Topic,
     files,
+    table,
     topic,
 )
 
@@ -109,6 +110,14 @@ assert_type(shop.read(), Stream[Order | Cancelled])
 assert_type(topic("memory:dead", StoredLetter).read(), Stream[StoredLetter])
 assert_type(Stream(files.jsonl("orders.jsonl", Order)), Stream[Order])
 assert_type(Stream(files.csv("orders.csv", Order)), Stream[Order])
+assert_type(table("sqlite:shop.db/orders", Order, key="id", create=True), Sink[Order])
+assert_type(
+    orders.to(
+        table("sqlite:shop.db/orders", Order, key=["id"], columns={"id": "id", "cost": lambda o: o.total})
+    ),
+    Ending,
+)
+assert_type(orders.to(table("sqlite:shop.db/seen", columns={"id": "id", "seen": str}, key="id")), Ending)
 
 
 # In place ---------------------------------------------------------------------------------------------------

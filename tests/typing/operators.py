@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import assert_type
 
 from reactor import (
+    CircuitBreaker,
     DeadLetters,
     Fallback,
     Inlet,
     Keyed,
     RateLimit,
     Record,
+    Restart,
     Retry,
     Routes,
     Skip,
@@ -92,6 +94,10 @@ async def lines(order: Order) -> list[str]:
     return [order.country]
 
 
+async def parcels(order: Order) -> AsyncIterator[bytes]:
+    yield b""
+
+
 class Charger:
     async def __call__(self, order: Order) -> bytes:
         return b""
@@ -104,6 +110,7 @@ assert_type(orders.map(charge), Stream[str])
 assert_type(orders.map(Charger()), Stream[bytes])
 assert_type(orders.map(charge, concurrency=8), Stream[str])
 assert_type(orders.map(charge, concurrency=8, ordered=False, timeout=5, retry=Retry(3)), Stream[str])
+assert_type(orders.map(charge, retry=Retry(9), breaker=CircuitBreaker(failures=3)), Stream[str])
 assert_type(orders.map(lambda o: charge(o), concurrency=8, key=lambda o: o.country), Stream[str])
 assert_type(orders.map(total, threads=4, timeout=timedelta(seconds=1), on_error=Skip()), Stream[float])
 assert_type(orders.map(total, processes=2, name="total"), Stream[float])
@@ -117,6 +124,14 @@ assert_type(orders.flat_map(lambda o: [o.country]), Stream[str])
 assert_type(orders.flat_map(lambda o: range(o.id)), Stream[int])
 assert_type(orders.flat_map(lines), Stream[str])
 assert_type(orders.flat_map(lines, concurrency=2), Stream[str])
+assert_type(orders.flat_map(parcels), Stream[bytes])
+assert_type(orders.flat_map(parcels, concurrency=8, ordered=False, on_error=Skip()), Stream[bytes])
+assert_type(orders.flat_map(lambda o: parcels(o), concurrency=8), Stream[bytes])
+assert_type(orders.flat_map(lambda o: Stream([o.country]), concurrency=8), Stream[str])
+assert_type(orders.switch_map(parcels), Stream[bytes])
+assert_type(orders.switch_map(lines), Stream[str])
+assert_type(orders.switch_map(lambda o: [o.id]), Stream[int])
+assert_type(orders.switch_map(lambda o: Stream([o.country]), on_error=Skip()), Stream[str])
 assert_type(mixed.of_type(Order), Stream[Order])
 assert_type(mixed.of_type(Order, Cancelled), Stream[Order | Cancelled])
 
@@ -180,6 +195,22 @@ assert_type(
     orders.rate_limit(RateLimit(lambda key: 5), key=lambda o: o.country, cost=lambda o: o.total),
     Stream[Order],
 )
+assert_type(orders.throttle(5), Stream[Order])
+assert_type(orders.throttle(timedelta(seconds=5), trailing=True, name="first"), Stream[Order])
+assert_type(orders.debounce(5), Stream[Order])
+assert_type(orders.sample(5), Stream[Order])
+assert_type(orders.delay(5, waiting=10), Stream[Order])
+assert_type(orders.timeout(5), Stream[Order])
+assert_type(orders.timeout(5, fallback=None), Stream[Order | None])
+assert_type(orders.conflate(), Stream[Order])
+assert_type(
+    orders.conflate(lambda so_far, order: order if order.total > so_far.total else so_far), Stream[Order]
+)
+assert_type(orders.map(total).conflate(lambda a, b: a + b), Stream[float])
+assert_type(orders.distinct(lambda o: o.id, ttl=timedelta(minutes=5)), Stream[Order])
+assert_type(Stream(Numbers(), restart=Restart(max=3)), Stream[int])
+assert_type(Stream(sync_numbers, restart=Restart()), Stream[int])
+assert_type(Stream(async_numbers, restart=Restart()), Stream[int])
 assert_type(orders.buffer(3), Stream[Order])
 assert_type(orders.buffer(3, "drop_oldest"), Stream[Order])
 
@@ -203,7 +234,19 @@ assert_type(ints.zip(texts), Stream[tuple[int, str]])
 assert_type(ints.zip(texts, raws), Stream[tuple[int, str, bytes]])
 assert_type(ints.zip(texts, raws, orders), Stream[tuple[int, str, bytes, Order]])
 
+assert_type(ints.interleave(ints), Stream[int])
+assert_type(ints.interleave(texts), Stream[int | str])
+assert_type(ints.interleave(texts, raws), Stream[int | str | bytes])
+assert_type(ints.interleave(texts, raws, orders), Stream[int | str | bytes | Order])
+assert_type(ints.combine_latest(texts), Stream[tuple[int, str]])
+assert_type(ints.combine_latest(texts, raws, volatile=True), Stream[tuple[int, str, bytes]])
+assert_type(ints.combine_latest(texts, raws, orders), Stream[tuple[int, str, bytes, Order]])
+assert_type(ints.with_latest(texts), Stream[tuple[int, str]])
+assert_type(ints.with_latest(texts, raws), Stream[tuple[int, str, bytes]])
+assert_type(ints.with_latest(texts, raws, orders, name="prices"), Stream[tuple[int, str, bytes, Order]])
+
 many: list[Stream[int]] = [ints, ints]
+assert_type(ints.interleave(*many), Stream[int])
 assert_type(ints.merge(*many), Stream[int])
 assert_type(ints.concat(*many), Stream[int])
 

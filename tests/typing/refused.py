@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reactor import Inlet, Pipeline, Sink, Stream
+from reactor import Inlet, Pipeline, Sink, Stream, table
 
 numbers: Stream[int] = Stream([1])
 
@@ -24,6 +24,9 @@ numbers.map(upper)  # type: ignore[arg-type]
 numbers.filter(upper)  # type: ignore[arg-type]
 numbers.to(Texts())  # type: ignore[arg-type]
 numbers.to(upper)  # type: ignore[arg-type]
+texts = table("sqlite:shop.db/texts", str)
+numbers.to(texts)  # type: ignore[arg-type]
+table("sqlite:shop.db/texts")  # type: ignore[call-overload]
 numbers.take("three")  # type: ignore[arg-type]
 numbers.buffer(3, "wait")  # type: ignore[arg-type]
 numbers.map(str, concurency=3)  # type: ignore[call-overload]

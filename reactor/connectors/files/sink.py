@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from reactor.connectors.encoding import encoded
 from reactor.connectors.loops import OwnThread
 from reactor.core import ArgumentError, FileError, Sink
 
@@ -36,12 +37,9 @@ class LinesSink(Sink[T_contra]):
         await self._thread.ask(self._open).wait()
 
     async def write(self, events: Sequence[T_contra]) -> None:
-        """Append the events; ArgumentError for one that JSON can't say, FileError if the disk is full."""
+        """Append the events; Refused with those that JSON can't say, FileError if the disk is full."""
         # Encoded here, not on the thread: the caller may change its objects after this call.
-        try:
-            lines = _JSON.encode_lines(events)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ArgumentError(f"{self._path}: an event isn't JSON: {error}") from error
+        lines = encoded(events, self._lines)
         await self._running.ask(lambda: self._append(lines)).wait()
 
     async def flush(self) -> None:
@@ -51,6 +49,12 @@ class LinesSink(Sink[T_contra]):
         thread, self._thread = self._thread, None
         if thread is not None:
             await thread.end(self._close)
+
+    def _lines(self, events: Sequence[T_contra]) -> bytes:
+        try:
+            return _JSON.encode_lines(events)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ArgumentError(f"{self._path}: an event isn't JSON: {error}") from error
 
     @property
     def _running(self) -> OwnThread:

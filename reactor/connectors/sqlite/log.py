@@ -12,7 +12,9 @@ import anyio
 from reactor.connectors.log import Batch, Decode, Entry, Log, Start
 from reactor.connectors.sqlite import statements
 from reactor.connectors.sqlite.doorbell import Doorbell, Ringer
+from reactor.connectors.sqlite.staging import SqliteStaging
 from reactor.connectors.sqlite.worker import Worker
+from reactor.connectors.staging import Staging
 from reactor.core import TopicError
 
 _lock = threading.Lock()
@@ -25,7 +27,8 @@ class _File:
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
-        self.rings: dict[str, list[Callable[[], None]]] = {}
+        self.rings: dict[str | None, list[Callable[[], None]]] = {}
+        """By topic; None for those who want to hear of every topic."""
         self.touched: set[str] = set()
         self.doorbell: Doorbell | None = None
         self._seen: int | None = None
@@ -35,7 +38,7 @@ class _File:
 
     def ring(self, *topics: str) -> None:
         """Wake the readers of these topics, or of all; from any thread."""
-        for topic in topics or tuple(self.rings):
+        for topic in (*topics, None) if topics else tuple(self.rings):
             for ring in tuple(self.rings.get(topic, ())):
                 ring()
 
@@ -65,7 +68,7 @@ class _File:
         """Forget dead doorbells, in a transaction of the writer that is there anyway."""
         self._ringer.sweep(db)
 
-    async def listen(self, topic: str, ring: Callable[[], None], poll: float) -> None:
+    async def listen(self, topic: str | None, ring: Callable[[], None], poll: float) -> None:
         with _lock:
             self.rings.setdefault(topic, []).append(ring)
             doorbell = self.doorbell
@@ -78,7 +81,7 @@ class _File:
             except TopicError:
                 doorbell.hung = False  # locked, or no room: who only reads can do so; a check tries again
 
-    async def ignore(self, topic: str, ring: Callable[[], None]) -> None:
+    async def ignore(self, topic: str | None, ring: Callable[[], None]) -> None:
         with _lock:
             rings = self.rings.get(topic, [])
             if ring in rings:
@@ -98,16 +101,16 @@ class _File:
         await self.writer.close()
 
 
-class SqliteLog(Log):
-    """The topic of this name in the file at ``path``."""
+class FileUser:
+    """Whoever uses the file at ``path``: all of one process share its threads."""
 
-    def __init__(self, url: str, path: str, topic: str) -> None:
+    def __init__(self, url: str, path: str) -> None:
         self.url = url
-        self.topic = topic
         # Not abspath: that asks for the working directory also where it isn't needed.
         self.path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
-        self.identity = f"sqlite:{self.path}/{topic}"
         self._file: _File | None = None
+        self._ready: _File | None = None
+        """The file once it is known that it can be opened."""
         self._users = 0
 
     async def open(self) -> None:
@@ -121,9 +124,12 @@ class SqliteLog(Log):
                 file.users += 1
                 self._file = file
             self._users += 1
-            reader = self._file.reader
+            opened, reader = self._file, self._file.reader
+        if self._ready is opened:  # it is open already: no need to ask its thread
+            return
         try:
             await reader.call(lambda db: None)
+            self._ready = opened
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.close()
@@ -136,7 +142,7 @@ class SqliteLog(Log):
             self._users -= 1
             if self._users:
                 return
-            self._file = None
+            self._file = self._ready = None
             file.users -= 1
             last = file.users == 0
             if last:
@@ -150,6 +156,17 @@ class SqliteLog(Log):
             raise RuntimeError(f"{self.url}: used before open()")
         return self._file
 
+
+class SqliteLog(FileUser, Log):
+    """The topic of this name in the file at ``path``."""
+
+    transactional = True
+
+    def __init__(self, url: str, path: str, topic: str) -> None:
+        super().__init__(url, path)
+        self.topic = topic
+        self.identity = f"sqlite:{self.path}/{topic}"
+
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         file = self._running
 
@@ -161,6 +178,11 @@ class SqliteLog(Log):
             return positions
 
         return await file.writer.call(work)
+
+    async def recover(self, owner: str, decided: int, fence: int) -> Staging[Entry]:
+        staging = SqliteStaging(self, self.topic, owner)
+        await staging.recover(decided, fence)
+        return staging
 
     async def fetch(self, position: int, limit: int, decode: Decode) -> Batch | None:
         file = self._running

@@ -11,7 +11,8 @@ from reactor.core import TopicCorrupt, TopicError, TopicFull, TopicLocked
 APPLICATION_ID = 0x72656163
 """Stands in the file's header ("reac"): a database of somebody else is never written to."""
 
-VERSION = 1
+VERSION = 2
+"""1 had topics only; 2 knows the order of all events, snapshots and metadata."""
 
 PATIENCE = 5.0
 """Seconds to wait for a lock that another process holds."""
@@ -50,6 +51,33 @@ CREATE TABLE doorbells (
 );
 """
 
+# A span says that ``count`` events from ``place`` on have the positions from ``position`` on in the order of the
+# whole file. It grows as long as one topic is written to: this order costs a row only where topics take turns.
+_ADDED_BY_2 = """
+CREATE TABLE spans (
+    position INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL UNIQUE,
+    count INTEGER NOT NULL
+);
+CREATE TABLE snapshots (
+    topic INTEGER NOT NULL REFERENCES topics,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (topic, name, version)
+) WITHOUT ROWID;
+CREATE TABLE metadata (
+    topic INTEGER PRIMARY KEY REFERENCES topics,
+    data BLOB NOT NULL
+);
+"""
+# Version 1 didn't keep the order between topics: they stand one after the other, in the order of their making.
+_SPANS_OF_1 = """
+INSERT INTO spans (position, place, count)
+SELECT sum(count) OVER (ORDER BY place) - count, place, count
+FROM (SELECT min(place) AS place, count(*) AS count FROM events GROUP BY place >> 40)
+"""
+
 
 def connect(path: str) -> sqlite3.Connection:
     """Open the log, making it where there is no file yet. The connection belongs to the calling thread.
@@ -62,10 +90,10 @@ def connect(path: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cache_size = -16384")
         db.execute("BEGIN")  # one look at the file: another process may be making the log just now
-        there = _ours(db, path)
+        version = _ours(db, path)
         db.execute("COMMIT")
         _patiently(db, "PRAGMA journal_mode = WAL")
-        if not there:
+        if version < VERSION:
             _create(db, path)
     except BaseException:
         db.close()
@@ -73,8 +101,8 @@ def connect(path: str) -> sqlite3.Connection:
     return db
 
 
-def _ours(db: sqlite3.Connection, path: str) -> bool:
-    """Return whether the log is there; False for an empty file. Raises TopicError for anything else."""
+def _ours(db: sqlite3.Connection, path: str) -> int:
+    """Return the version of the log; 0 for an empty file. Raises TopicError for anything else."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application == APPLICATION_ID:
@@ -83,19 +111,25 @@ def _ours(db: sqlite3.Connection, path: str) -> bool:
                 f"{path}: written by a newer reactor (log version {version}, this one knows {VERSION}); "
                 "upgrade reactor-streams"
             )
-        return True
+        return int(version)
     if application or version or db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise TopicError(f"{path}: a SQLite database, but not a log of reactor; choose another path")
-    return False
+    return 0
 
 
 def _create(db: sqlite3.Connection, path: str) -> None:
+    """Make the log, or bring an older one up to this version; in one transaction."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        if not _ours(db, path):  # another process may have been first
+        version = _ours(db, path)  # another process may have been first
+        if version < 1:
             for statement in _TABLES.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if version < 2:
+            for statement in _ADDED_BY_2.split(";\n"):
+                db.execute(statement)
+            db.execute(_SPANS_OF_1)
             db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except BaseException:
@@ -151,6 +185,13 @@ def explain(error: sqlite3.Error, path: str) -> TopicError:
             if os.path.isdir(path):
                 return TopicError(f"{path}: is a folder; write sqlite:PATH/TOPIC, where PATH is the file's")
             return TopicError(f"{path}: can't be opened; make the file and its folder readable and writable")
+        case sqlite3.SQLITE_CONSTRAINT:
+            return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
+        case sqlite3.SQLITE_ERROR if any(
+            sign in str(error)
+            for sign in ("no such", "already exists", "malformed", "unsupported file format")
+        ):
+            return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
         case None if isinstance(error, sqlite3.OperationalError):  # text that isn't UTF-8
             return TopicCorrupt(f"{path}: the file is damaged ({error}); restore it from a backup")
         case _:

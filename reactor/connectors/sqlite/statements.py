@@ -10,10 +10,13 @@ from contextlib import closing
 from typing import Any
 
 from reactor.connectors.log import Entry, Row, Start
-from reactor.core import ArgumentError, TopicCorrupt
+from reactor.core import ArgumentError, TopicCorrupt, TopicFull
 
 BYTES = 1 << 22
 """A fetch ends before its limit where its events are this long together."""
+
+TOPICS = 1 << 23
+"""A place has 63 bits, 40 of them for the position."""
 
 _SELECT = (
     "SELECT place, type, key, headers, time, data, crc FROM events"
@@ -40,6 +43,8 @@ def number_for(db: sqlite3.Connection, topic: str) -> int:
     if number is None:
         number = db.execute("INSERT INTO topics (name) VALUES (?)", (topic,)).lastrowid
         assert number is not None
+        if number >= TOPICS:
+            raise TopicFull(f"topic {topic}: a file holds {TOPICS - 1} topics or streams; begin another file")
     return number
 
 
@@ -97,7 +102,27 @@ def append(db: sqlite3.Connection, number: int, entries: Sequence[Entry]) -> lis
         positions.append(place - base)
         place += 1
     db.executemany(_INSERT, rows)
+    if rows:
+        cover(db, base, place)
     return positions
+
+
+def cover(db: sqlite3.Connection, base: int, end: int) -> None:
+    """Give the topic's events before the place ``end`` that have none yet their positions among all of the file.
+
+    Writers take turns, so there are no holes, and what a reader sees is all that will ever stand before it.
+    """
+    row = db.execute(
+        "SELECT place + count FROM spans WHERE place >= ? AND place < ? ORDER BY place DESC LIMIT 1",
+        (base, end),
+    ).fetchone()
+    first = base if row is None else int(row[0])
+    last = db.execute("SELECT position, place, count FROM spans ORDER BY position DESC LIMIT 1").fetchone()
+    if last is not None and last[1] + last[2] == first and row is not None:
+        db.execute("UPDATE spans SET count = ? WHERE position = ?", (end - last[1], last[0]))
+    else:
+        position = 0 if last is None else last[0] + last[2]
+        db.execute("INSERT INTO spans VALUES (?, ?, ?)", (position, first, end - first))
 
 
 def fetch(db: sqlite3.Connection, path: str, topic: str, number: int, position: int, limit: int) -> list[Row]:
@@ -109,6 +134,8 @@ def fetch(db: sqlite3.Connection, path: str, topic: str, number: int, position: 
     rows: list[Row] = []
     size = 0
     checksum = summing()
+    packed: str | None = None
+    unpacked: dict[str, str] | None = None  # rows after each other mostly have the same
     # Closed at once: as long as a statement is open, SQLite can't let its log in the -wal file begin anew.
     with closing(db.execute(_SELECT, (base + position, base + (1 << 40), limit))) as found:
         for place, type, key, headers, time, data, crc in found:
@@ -120,7 +147,9 @@ def fetch(db: sqlite3.Connection, path: str, topic: str, number: int, position: 
                 raise TopicCorrupt(
                     f"{path}: topic {topic}: position {position} isn't what was written (checksum)"
                 )
-            rows.append((position, type, key, None if headers is None else json.loads(headers), time, data))
+            if headers != packed:
+                packed, unpacked = headers, None if headers is None else json.loads(headers)
+            rows.append((position, type, key, unpacked, time, data))
             position += 1
             size += len(data)
             if size > BYTES:

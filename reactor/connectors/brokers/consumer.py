@@ -1,0 +1,67 @@
+"""What a connector's reading side has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Delivery(NamedTuple):
+    """A message as a consumer receives it; ``time`` is microseconds since the epoch."""
+
+    id: str
+    """Names the message at its broker: the same when it comes again."""
+    type: str
+    """The name of its contract; empty where the message doesn't tell."""
+    key: str | None
+    headers: Mapping[str, str] | None
+    time: int
+    data: bytes
+    token: Any
+    """What ``settle`` takes. Of a ``positional`` consumer: (partition, position after the message)."""
+
+
+class Consumer:
+    """Reads one topic for one group. Subclass it; one task calls ``receive``, another one may call ``settle``.
+
+    Two kinds. A *positional* one reads logs: what isn't settled is read again from the position behind what was.
+    The others read queues: each message is settled by itself, and comes again when it wasn't.
+    """
+
+    positional: bool = False
+
+    prefetch: int | None = None
+    """How many messages may be received and not settled; the source waits at that. None: as many as it likes."""
+
+    lost: Callable[[], None] = staticmethod(lambda: None)
+    """Set before ``open``. To be called when the connection was lost and is up again: all tokens are void, and
+    what wasn't settled comes again (not of a positional one, which just goes on)."""
+
+    async def open(self) -> None:
+        """Connect, and find or make what the group reads from. Errors are raised: waiting is for ``receive``."""
+        raise NotImplementedError(f"{type(self).__name__}.open")
+
+    async def receive(self, limit: int) -> Sequence[Delivery] | None:
+        """Return up to ``limit`` messages, waiting for the first; None at the end, where it doesn't follow.
+
+        Where the broker is gone it waits and connects again, with growing pauses. It may be cancelled while it
+        waits, and must have lost nothing then: what it has taken already is returned by the next call.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.receive")
+
+    async def settle(self, tokens: Sequence[Any]) -> None:
+        """All of these have been handled; return once the broker knows. Tokens come in the order received.
+
+        A token of an earlier connection, or of a partition that was taken away, is passed over.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.settle")
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Of a positional one: go on at these positions, by partition; others as the group stands."""
+        raise NotImplementedError(f"{type(self).__name__}.seek")
+
+    async def close(self) -> None:
+        """Disconnect; what isn't settled goes to the group's next reader at once, where the broker can do that.
+
+        Called exactly once for each ``open``, also where that failed.
+        """

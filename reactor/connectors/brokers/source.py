@@ -1,0 +1,254 @@
+"""Reading from a broker: what it returns is counted, and settled by the count once it has left the sinks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from reactor.connectors.brokers.consumer import Consumer, Delivery
+from reactor.connectors.log import DecodePlaced, Row
+from reactor.core import ArgumentError, Record, Source, TopicCorrupt, UsedTwice
+from reactor.registry import UnknownWriter
+
+T_co = TypeVar("T_co", covariant=True)
+
+log = logging.getLogger("reactor")
+
+_FORGET = 100_000
+"""So many messages that are settled and might come again are remembered."""
+
+_STARVED = 30.0
+"""Seconds after which a source says that it waits for its own prefetch."""
+
+
+class BrokerSource(Source[T_co]):
+    """The messages of a topic, for one group. A position is the number of messages that were seen before it.
+
+    The count is this source's own: what a checkpoint needs beside it is its bookmark. For a log that is the next
+    position of each partition; for a queue the messages that the checkpoint covers and that aren't settled: when
+    they come again, they are settled, and nothing else.
+    """
+
+    replay = True
+    seekable = True
+
+    def __init__(
+        self, consumer: Consumer, decode: DecodePlaced, *, name: str, identity: str | None, kind: str = ""
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self.skipped = 0
+        """How many messages were of a known type that nobody asked for."""
+        self._consumer = consumer
+        self._decode = decode
+        self._kind = kind
+        """The type of messages that don't tell theirs."""
+        self._ahead: list[Delivery] = []
+        """Received, and not returned yet: behind one that can't be read."""
+        self._flying: deque[Delivery] = deque()
+        """Returned and not settled, in order; the first one has the number ``_settled``."""
+        self._settled = 0
+        self._positions: dict[str, int] = {}
+        """Of a positional consumer: where each partition goes on behind what is settled."""
+        self._coming: dict[str, Delivery | None] = {}
+        """Of the others: by id what is in flight; None for those whose tokens are void."""
+        self._done: dict[str, None] = {}
+        """Ids of what was handled and may come again."""
+        self._before: list[Delivery] = []
+        """What was in flight when it was closed."""
+        self._room = anyio.Event()
+        self._opened = False
+        self._settling = anyio.Lock()
+
+    async def open(self) -> None:
+        if self._opened:
+            raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
+        self._opened = True
+        self._before, self._flying = [*self._flying], deque()
+        self._ahead.clear()
+        self._coming.clear()
+        self._room, self._settling = anyio.Event(), anyio.Lock()
+        self._consumer.lost = self._lost
+        await self._consumer.open()
+
+    def _lost(self) -> None:
+        self._ahead.clear()
+        self._coming = dict.fromkeys(self._coming)
+
+    async def seek(self, position: int) -> None:
+        """Go on behind the first ``position`` messages, which this source has returned before."""
+        if not self._settled <= position <= self._settled + len(self._before):
+            raise ArgumentError(
+                f"{self.name}: seek({position}): it is between {self._settled} and "
+                f"{self._settled + len(self._before)}"
+            )
+        kept = self._before[: position - self._settled]
+        self._flying.extend(kept)
+        if self._consumer.positional:
+            await self._consumer.seek(_folded(self._positions, kept))
+        else:
+            self._coming = dict.fromkeys(delivery.id for delivery in kept)
+
+    async def restore(self, position: int, bookmark: str | None) -> None:
+        """Go on where an earlier run has come to."""
+        self._flying.clear()
+        self._coming.clear()
+        self._settled = position
+        if bookmark is None:
+            raise TopicCorrupt(f"{self.name}: a checkpoint has position {position} without its bookmark")
+        try:
+            if self._consumer.positional:
+                self._positions = msgspec.json.decode(bookmark, type=dict[str, int])
+                await self._consumer.seek(self._positions)
+            else:
+                self._done = dict.fromkeys(msgspec.json.decode(bookmark, type=list[str]))
+        except msgspec.MsgspecError as error:
+            raise TopicCorrupt(f"{self.name}: the bookmark of a checkpoint can't be read: {error}") from error
+
+    def position(self) -> int | None:
+        return self._settled + len(self._flying)
+
+    def bookmark(self, position: int) -> str | None:
+        covered = islice(self._flying, max(position - self._settled, 0))
+        if self._consumer.positional:
+            return msgspec.json.encode(_folded(self._positions, covered)).decode()
+        return msgspec.json.encode([*self._done, *(delivery.id for delivery in covered)]).decode()
+
+    async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
+        """Return up to ``limit`` records, none where all that it saw was passed over; None at the end.
+
+        Raises DecodeError for a message that doesn't fit, again and again, unless ``reject`` takes it.
+        """
+        if limit < 1:
+            raise ArgumentError(f"read(limit={limit}): must be >= 1")
+        deliveries: Sequence[Delivery] | None
+        if self._ahead:
+            await anyio.lowlevel.checkpoint()
+            deliveries, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        else:
+            deliveries = await self._received(limit)
+            if deliveries is None:
+                return None
+        first = self._settled + len(self._flying)
+        kind = self._kind
+        rows: list[Row] = [
+            (number, each[1] or kind, each[2], each[3], each[4], each[5])
+            for number, each in enumerate(deliveries, first)
+        ]
+        if not rows:
+            return []
+        try:
+            batch = self._decode(rows, [each[0] for each in deliveries])
+        except UnknownWriter as lacking:
+            self._ahead = [*deliveries, *self._ahead]
+            await lacking.learn()
+            return []
+        records = batch.records
+        if batch.bad:
+            if self.reject is None:
+                bad = batch.bad[0]
+                assert bad.record.position is not None
+                at = bad.record.position - first
+                # What stands before it goes out now; the next read begins with it and raises.
+                self._ahead = [*deliveries[at:], *self._ahead]
+                self.skipped += bad.skipped
+                self._fly(deliveries[:at])
+                if not at:
+                    raise bad.error
+                return records[: bad.before]
+            for bad in batch.bad:
+                self.reject(bad.record, bad.error)
+        self._fly(deliveries)
+        self.skipped += batch.skipped
+        return records
+
+    def _fly(self, deliveries: Sequence[Delivery]) -> None:
+        self._flying.extend(deliveries)
+        if not self._consumer.positional:
+            self._coming.update((each.id, each) for each in deliveries)
+
+    async def _received(self, limit: int) -> Sequence[Delivery] | None:
+        consumer = self._consumer
+        if consumer.prefetch is not None:
+            while (room := consumer.prefetch - len(self._flying)) < 1:
+                self._room = anyio.Event()
+                with anyio.move_on_after(_STARVED) as waiting:
+                    await self._room.wait()
+                if waiting.cancelled_caught:
+                    log.warning(
+                        "%s: %d messages are in flight and none was settled for %g s: where a batch or a window "
+                        "holds them, pass a larger prefetch=, or checkpoint=",
+                        *(self.name, len(self._flying), _STARVED),
+                    )
+            limit = min(limit, room)
+        deliveries = await consumer.receive(limit)
+        if deliveries is None or consumer.positional:
+            return deliveries
+        return await self._fresh(deliveries)
+
+    async def _fresh(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Leave out what is in flight already, or was handled."""
+        coming, done = self._coming, self._done
+        if not done and not any(each.id in coming for each in deliveries):
+            return deliveries
+        fresh: list[Delivery] = []
+        again: list[Delivery] = []
+        for each in deliveries:
+            if each.id in done:
+                again.append(each)
+            elif each.id in coming:
+                coming[each.id] = each
+            else:
+                fresh.append(each)
+        if again:
+            with anyio.CancelScope(shield=True):  # they were received, and would be nowhere
+                self._ahead = fresh
+                await self._consumer.settle([each.token for each in again])
+                fresh, self._ahead = self._ahead, []
+            for each in again:
+                done.pop(each.id, None)
+        return fresh
+
+    async def commit(self, position: int) -> None:
+        """Settle the first ``position`` messages."""
+        async with self._settling:
+            count = min(position - self._settled, len(self._flying))
+            if count < 1:
+                return
+            handled = list(islice(self._flying, count))
+            if self._consumer.positional:
+                await self._consumer.settle([each.token for each in handled])
+                self._positions = _folded(self._positions, handled)
+            else:
+                now = [self._coming.get(each.id) for each in handled]
+                await self._consumer.settle([each.token for each in now if each is not None])
+                # One whose token is void, or became it meanwhile, comes again.
+                for each in handled:
+                    if self._coming.pop(each.id, None) is None:
+                        self._done[each.id] = None
+                while len(self._done) > _FORGET:
+                    del self._done[next(iter(self._done))]
+            for _ in range(count):
+                self._flying.popleft()
+            self._settled += count
+            self._room.set()
+
+    async def close(self) -> None:
+        if self._opened:
+            self._opened = False
+            await self._consumer.close()
+
+
+def _folded(positions: dict[str, int], deliveries: Iterable[Delivery]) -> dict[str, int]:
+    found = dict(positions)
+    for delivery in deliveries:
+        partition, after = delivery.token
+        found[partition] = after
+    return found

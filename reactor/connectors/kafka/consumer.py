@@ -1,0 +1,86 @@
+"""Reading a topic of Kafka: a thread polls, the pipeline takes what it has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from reactor.connectors.brokers import Address, Consumer, Delivery
+from reactor.connectors.kafka.reader import Reader
+from reactor.connectors.kafka.settings import Kafka
+from reactor.connectors.log import From
+from reactor.connectors.loops import AwaitableThread, Post, Waiter, poster
+
+log = logging.getLogger("reactor")
+
+_LEAVING = 5.0
+"""Seconds that a consumer has to leave its group, also where the broker is gone."""
+
+
+class KafkaConsumer(Consumer):
+    """The messages of one topic, for a group or for itself."""
+
+    positional = True
+
+    def __init__(
+        self, address: Address, settings: Kafka, group: str | None, *, start: From, follow: bool
+    ) -> None:
+        self._url = str(address)
+        self._arguments = (address, self._url, settings)
+        self._group = group
+        self._start: From = start
+        self._follow = follow
+        self._reader: Reader | None = None
+        self._thread: AwaitableThread | None = None
+        self._post: Post | None = None
+
+    async def open(self) -> None:
+        reader = self._reader = Reader(
+            *self._arguments, group=self._group, start=self._start, follow=self._follow
+        )
+        self._post = poster()
+        opened: Waiter[None] = Waiter()
+        self._thread = AwaitableThread(lambda: reader.run(opened), f"reactor-kafka-{self._url}")
+        self._thread.start()
+        await opened.wait()
+
+    async def receive(self, limit: int) -> Sequence[Delivery] | None:
+        await anyio.lowlevel.checkpoint()
+        reader, post = self._reader, self._post
+        assert reader is not None
+        assert post is not None
+        reader.shelf.begin()
+        while True:
+            news = anyio.Event()
+            # What it takes is returned without another await: a cancelled call has taken nothing.
+            deliveries = reader.shelf.take(limit, lambda news=news: post(news.set))  # type: ignore[misc]
+            if deliveries is None or deliveries:
+                return deliveries
+            await news.wait()
+
+    async def settle(self, tokens: Sequence[Any]) -> None:
+        reader = self._reader
+        if reader is None or not tokens or self._group is None:
+            return
+        waiter: Waiter[None] = Waiter()
+        reader.shelf.settle(dict(tokens), waiter)
+        await waiter.wait()
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        assert self._reader is not None
+        self._reader.sought.update(positions)
+
+    async def close(self) -> None:
+        reader, thread = self._reader, self._thread
+        self._reader = self._thread = self._post = None
+        if reader is None or thread is None:
+            return
+        reader.shelf.stop()
+        with anyio.move_on_after(_LEAVING) as leaving:
+            await thread.ended()
+        if leaving.cancelled_caught:
+            log.warning("%s: the consumer hasn't left its group within %g s", self._url, _LEAVING)

@@ -1,0 +1,128 @@
+"""What a consumer's thread and the task that reads have between them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+
+from reactor.connectors.brokers import Delivery
+from reactor.connectors.loops import Waiter
+
+Positions = dict[str, int]
+"""The next offset, by partition."""
+
+
+class Shelf:
+    """Messages on their way to the pipeline, and how far it has come. Everything is done under ``changed``."""
+
+    def __init__(self, room: int) -> None:
+        self.changed = threading.Condition()
+        self.begun = False
+        """The pipeline reads: from here on partitions are asked for."""
+        self.stopped = False
+        self.ended = False
+        self.error: BaseException | None = None
+        self.delivered: Positions = {}
+        self.settled: Positions = {}
+        self._room = room
+        self._batches: deque[list[Delivery]] = deque()
+        self._held = 0
+        self._waiters: list[Waiter[None]] = []
+        self._ring: Callable[[], object] | None = None
+
+    # Of the task ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if not self.begun:
+            with self.changed:
+                self.begun = True
+                self.changed.notify_all()
+
+    def take(self, limit: int, ring: Callable[[], object]) -> Sequence[Delivery] | None:
+        """Return messages, None at the end; where there are none, ``ring`` is called once there is news."""
+        with self.changed:
+            if not self._batches:
+                if self.error is not None:
+                    raise self.error
+                if self.ended:
+                    return None
+                self._ring = ring
+                return ()
+            was_full = self._held >= self._room
+            taken = self._batches.popleft()
+            while self._batches and len(taken) < limit:
+                taken += self._batches.popleft()
+            if len(taken) > limit:
+                self._batches.appendleft(taken[limit:])
+                del taken[limit:]
+            self._held -= len(taken)
+            self.delivered.update([each.token for each in taken])
+            if was_full and self._held < self._room:
+                self.changed.notify_all()
+            return taken
+
+    def settle(self, positions: Positions, waiter: Waiter[None]) -> None:
+        with self.changed:
+            if self.error is not None:
+                waiter.fail(self.error)
+                return
+            if self.stopped:
+                waiter.succeed(None)  # it comes again
+                return
+            for name, after in positions.items():
+                if after > self.settled.get(name, -1):
+                    self.settled[name] = after
+            self._waiters.append(waiter)
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+    # Of the thread --------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        return self._room - self._held
+
+    def put(self, batch: list[Delivery]) -> None:
+        with self.changed:
+            self._batches.append(batch)
+            self._held += len(batch)
+            self._wake()
+
+    def finish(self) -> None:
+        with self.changed:
+            self.ended = True
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        with self.changed:
+            self.error = self.error or error
+            self._wake()
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.fail(self.error)
+
+    def _wake(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring()
+
+    def drop(self, names: Container[str]) -> None:
+        """Forget the messages of these partitions that nobody has taken."""
+        with self.changed:
+            kept = ([each for each in batch if each.token[0] not in names] for batch in self._batches)
+            self._batches = deque(batch for batch in kept if batch)
+            self._held = sum(map(len, self._batches))
+
+    def waiting(self) -> bool:
+        return bool(self._waiters)
+
+    def release(self) -> None:
+        """What was settled before is settled."""
+        with self.changed:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.succeed(None)

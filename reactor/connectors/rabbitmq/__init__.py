@@ -1,0 +1,8 @@
+"""RabbitMQ: a topic is an exchange, each group a quorum queue that is bound to it. docs/brokers/rabbitmq.md"""
+
+from __future__ import annotations
+
+from reactor.connectors.rabbitmq.broker import RabbitMQBroker
+from reactor.connectors.rabbitmq.settings import RabbitMQ
+
+__all__ = ["RabbitMQ", "RabbitMQBroker"]

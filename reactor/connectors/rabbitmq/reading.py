@@ -1,0 +1,61 @@
+"""A message of AMQP as what it says of its event."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from reactor.connectors.brokers import Wire
+
+_OTHER = "cloudEvents_"
+"""What some write, where a colon can't stand."""
+
+_SERVERS = frozenset(("x-delivery-count", "x-acquired-count"))
+"""Headers of the delivery, not of the message."""
+
+
+class Read(NamedTuple):
+    """A message taken apart; ``id`` is None where it has none. ``time`` is microseconds since the epoch."""
+
+    id: str | None
+    type: str
+    key: str | None
+    headers: Mapping[str, str] | None
+    time: int
+    data: bytes
+
+
+def read(wire: Wire, properties: Any, body: bytes) -> Read:
+    """Take a message apart; headers that aren't texts become texts."""
+    headers: dict[str, str] = {}
+    for name, value in (properties.headers or {}).items():
+        if name in _SERVERS:
+            continue
+        if name.startswith(_OTHER):
+            name = f"{wire.prefix}{name[len(_OTHER) :]}"
+        headers[name] = value if value.__class__ is str else _text(value)
+    if properties.content_type:
+        headers["content-type"] = properties.content_type
+    id, type, key, own, time, data = wire.read(headers, body)
+    if time is None:
+        time = _time(properties.timestamp)
+    return Read(id or properties.message_id or None, type, key, own, time, data)
+
+
+def _time(stamp: datetime | None) -> int:
+    if stamp is None:
+        return clock.time_ns() // 1000
+    return int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()) * 1_000_000
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):
+        return str(value)

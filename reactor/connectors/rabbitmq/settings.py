@@ -1,0 +1,52 @@
+"""What can be set of a topic at RabbitMQ."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reactor.connectors.brokers import Settings
+from reactor.core import ArgumentError
+
+
+class RabbitMQ(Settings, frozen=True):
+    """The options of topics at RabbitMQ; a URL's query may set each. Durations are seconds, sizes bytes."""
+
+    queue: Literal["quorum", "classic"] = "quorum"
+    """The kind of the groups' queues; classic ones are kept on one node only."""
+    groups: str = ""
+    """Groups, with commas, whose queues a sink makes too: nothing is lost before they first subscribe."""
+    prefetch: int = 1000
+    """How many messages a source has that aren't settled, at most."""
+    unconfirmed: int = 2000
+    """How many messages a sink has sent that aren't confirmed, at most; and 16 MiB of them."""
+    largest: int = 16 * 1024 * 1024
+    """The size of the largest message that a sink sends. The server has a limit, too (max_message_size)."""
+    delivery_limit: int | None = None
+    """After so many deliveries in vain a quorum queue drops a message. None: as the server is set up."""
+    max_length: int | None = None
+    """How many messages a group's queue holds; when it is full, sinks wait. None: as many as there are."""
+    patience: float = 10.0
+    """How long an open tries to reach the server."""
+    heartbeat: int = 10
+    """After three of these in silence a connection counts as lost; 0: never."""
+    ca: str = ""
+    """A file of certificates that the server's is checked against; empty: the system's."""
+    certificate: str = ""
+    """The client's own certificate, a file."""
+    private_key: str = ""
+    """Its key, a file; empty: it stands in the same."""
+    verify: bool = True
+    """Whether the server's certificate and name are checked."""
+
+    def __post_init__(self) -> None:
+        lowest = {"prefetch": 1, "unconfirmed": 1, "largest": 1, "delivery_limit": 1, "max_length": 1}
+        for name, least in {**lowest, "patience": 0, "heartbeat": 0}.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ArgumentError(f"RabbitMQ({name}={value!r}): must be >= {least}")
+        if self.prefetch > 65535:
+            raise ArgumentError(f"RabbitMQ(prefetch={self.prefetch}): must be <= 65535")
+        if self.heartbeat > 65534:
+            raise ArgumentError(f"RabbitMQ(heartbeat={self.heartbeat}): must be < 65535")
+        if self.queue == "classic" and self.delivery_limit is not None:
+            raise ArgumentError("RabbitMQ(delivery_limit=...): only quorum queues count deliveries")

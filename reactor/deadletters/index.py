@@ -1,0 +1,162 @@
+"""What has become of dead letters: the actions stored beside them, and the letters that name earlier ones."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from reactor.connectors.brokers import Broker
+from reactor.core import DecodeError, LetterError, Record
+from reactor.delivery import StoredLetter, StoredRecord
+from reactor.topics import Topic
+
+T = TypeVar("T")
+
+LetterState = Literal["open", "replayed", "failed again", "discarded"]
+
+_NAMESPACE = uuid.UUID("0d6c2f3e-6b52-5c0b-8a54-7d1f3b2c9e10")
+_PAGE = 1000
+
+
+class LetterAction(msgspec.Struct, frozen=True):
+    """Something that was done with a dead letter, as it stands in the topic ``<dead letters>.actions``.
+
+    ``time`` is integer microseconds since the epoch. Replayed: ``topic`` is the URL, with the ``positions`` of
+    the records there, ``replays`` their ids; or ``into`` is the operator that was given the event. Edited:
+    ``event`` is the repaired event, ``type`` and ``version`` those of its contract (None: it has the original's).
+    """
+
+    letter: str
+    action: Literal["replayed", "edited", "discarded"]
+    time: int
+    reason: str | None = None
+    topic: str | None = None
+    positions: tuple[int, ...] = ()
+    replays: tuple[str, ...] = ()
+    attempt: int = 0
+    event: Any = None
+    type: str | None = None
+    version: int = 1
+    into: str | None = None
+
+
+def replay_id(letter: StoredLetter, record: StoredRecord | None) -> str:
+    """The id of the replayed record: one pipeline's record is replayed once, however many letters it has."""
+    place = None if record is None else record.place
+    return str(uuid.uuid5(_NAMESPACE, f"{letter.pipeline}/{letter.id if place is None else place}"))
+
+
+class Index:
+    """Reads on where it has read to; holds what was done, not the letters."""
+
+    def __init__(self, letters: Topic[StoredLetter], actions: Topic[LetterAction]) -> None:
+        self._letters = letters
+        self._actions = actions
+        self._read = [0, 0]
+        self._of: dict[str, list[LetterAction]] = {}
+        self._replays: dict[str, LetterAction] = {}
+        self._later: dict[tuple[str, str], str] = {}
+
+    async def refresh(self) -> None:
+        """Read what has come since the last time; all of it, at a broker."""
+        if isinstance(self._letters._log, Broker):
+            self._read = [0, 0]
+            self._of, self._replays, self._later = {}, {}, {}
+        async for record in Pages(self._actions, self._read[0]):
+            self._read[0] = (record.position or 0) + 1
+            action = record.value
+            self._of.setdefault(action.letter, []).append(action)
+            for replay in action.replays:
+                self._replays.setdefault(replay, action)
+        async for letter in Pages(self._letters, self._read[1]):
+            self._read[1] = (letter.position or 0) + 1
+            for earlier in letter.value.replays:
+                self._later.setdefault((earlier, letter.value.pipeline), letter.value.id)
+
+    def actions(self, letter: StoredLetter) -> tuple[LetterAction, ...]:
+        """What was done with this letter, in order."""
+        return tuple(self._of.get(letter.id, ()))
+
+    def replay(self, letter: StoredLetter) -> LetterAction | None:
+        """How it was replayed: by itself, or as another letter of the same record."""
+        into = next((one for one in self.actions(letter) if one.into is not None), None)
+        if into is not None:
+            return into
+        ids = [replay_id(letter, record) for record in letter.records or (None,)]
+        found = [self._replays.get(id) for id in ids]
+        return None if None in found else found[0]
+
+    def later(self, letter: StoredLetter) -> str | None:
+        """The letter that its replay has come to in the same pipeline."""
+        replay = self.replay(letter)
+        names = [letter.id] if replay is None else [letter.id, replay.letter]
+        return next((id for name in names if (id := self._later.get((name, letter.pipeline)))), None)
+
+    def edit(self, letter: StoredLetter) -> LetterAction | None:
+        """The last repair of its event."""
+        return next((one for one in reversed(self.actions(letter)) if one.action == "edited"), None)
+
+    def state(self, letter: StoredLetter) -> LetterState:
+        """What it is now."""
+        if self.later(letter) is not None:
+            return "failed again"
+        if self.replay(letter) is not None:
+            return "replayed"
+        return "discarded" if any(one.action == "discarded" for one in self.actions(letter)) else "open"
+
+
+class Pages(Generic[T]):
+    """The records from ``position`` to the end as of the first; nothing is open while one is looked at.
+
+    No async generator, which trio wants closed: a loop over it may be left at any time.
+    """
+
+    def __init__(self, topic: Topic[T], position: int) -> None:
+        self._topic = topic
+        self._next = position
+        self._end: int | None = None
+        self._page: Iterator[Record[T]] = iter(())
+
+    def __aiter__(self) -> Pages[T]:
+        return self
+
+    async def __anext__(self) -> Record[T]:
+        while True:
+            for record in self._page:
+                return record
+            await self._turn()
+
+    async def _turn(self) -> None:
+        topic = self._topic
+        if isinstance(topic._log, Broker):
+            return await self._take_all()
+        async with topic._opened():
+            if self._end is None:
+                self._end = await topic._log.length()
+            if self._next >= self._end:
+                raise StopAsyncIteration
+            decode = topic._codec.decoding(())
+            batch = await topic._log.fetch(self._next, min(_PAGE, self._end - self._next), decode)
+        if batch is None:
+            raise StopAsyncIteration
+        if batch.bad:
+            raise LetterError(
+                f"{topic.url}: isn't a topic of dead letters; it has other events: {batch.bad[0].error}"
+            )
+        self._next = batch.next
+        self._page = iter(batch.records)
+
+    async def _take_all(self) -> None:
+        """At a broker positions are the reader's own count: there is one page."""
+        if self._end is not None:
+            raise StopAsyncIteration
+        self._end = 0
+        try:
+            self._page = iter([record async for record in self._topic.records()])
+        except DecodeError as error:
+            raise LetterError(
+                f"{self._topic.url}: isn't a topic of dead letters; it has other events: {error}"
+            ) from error

@@ -1,0 +1,5 @@
+"""The encoding of saved state."""
+
+from reactor.delivery.packing.packing import Packing
+
+__all__ = ["Packing"]

@@ -1,0 +1,69 @@
+"""The application over real brokers: the same report, with several processes of a group, one of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.conftest import HEADER, App, row
+from tests.pipelines.test_bus import children
+from tests.servers import background
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("orders") / "orders.csv"
+    rows = [
+        row(str(536365 + n), n % 5 + 1, customer=f"{17000 + n % 40}.0" if n % 7 else "") for n in range(400)
+    ]
+    path.write_text("\n".join([HEADER, *rows, row("C536365", -1, customer="17000.0")]) + "\n", "utf-8")
+    return path
+
+
+@pytest.fixture
+def run(orders: Path, tmp_path: Path) -> Generator[Callable[..., App], None, None]:
+    started: list[App] = []
+
+    def start(name: str, *more: str) -> App:
+        report = tmp_path / f"{name}.json"
+        arguments = "run", "--orders", orders, "--home", tmp_path / name, "--report", report, *more
+        started.append(App(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()
+
+
+@pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "nats", "redis"])
+def test_the_report_is_the_same_whoever_is_killed(
+    broker: str, run: Callable[..., App], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = background.url_of(request.getfixturevalue(f"own_{broker}")).removesuffix("/TOPIC")
+    if broker == "kafka":
+        url += "?partitions=4"
+    plain = run("plain")
+    assert plain.wait() == 0, plain.out + plain.err
+    one = run("bus", "--bus", url, "--workers", "2")
+    deadline = time.monotonic() + 60
+    while len(found := set(children(tmp_path / "bus", "payment"))) < 2:
+        assert time.monotonic() < deadline, one.out + one.err
+        assert one.process.poll() is None, one.out + one.err
+        time.sleep(0.02)
+    time.sleep(1)
+    os.kill(found.pop(), signal.SIGKILL)
+    assert one.wait() == 0, one.out + one.err
+    assert "another one takes its place" in (tmp_path / "bus" / "shop.log").read_text()
+    figures: list[Any] = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("plain", "bus")]
+    assert figures[0] == figures[1]
+    assert figures[0]["orders"] == 400

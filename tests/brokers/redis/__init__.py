@@ -1,0 +1,1 @@
+"""Topics at Redis, beside the server that the tests start."""

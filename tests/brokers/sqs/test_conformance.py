@@ -1,0 +1,58 @@
+"""The conformance suite, at a real server that speaks SQS: over a standard queue, and over a FIFO queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from reactor import topic
+from reactor.connectors.sqs import Sqs
+from reactor.testing.conformance import BrokerSuite
+from reactor.topics import Topic
+from tests.servers.sqs import REGION, Ministack
+
+
+class OverSqs(BrokerSuite):
+    client = "aiobotocore"
+    restartable = True
+    pausable = True
+    patience = 60.0  # the server is slow where the machine is busy
+    many = 1_500  # the server looks at every message of a queue for each request
+    suffix = ""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, own_ministack: Ministack) -> None:
+        self._ministack = own_ministack
+
+    def name(self) -> str:
+        return super().name() + self.suffix
+
+    def make(self, name: str, *types: type[Any]) -> Topic[Any]:
+        return topic(self._ministack.topic(name=name), *types, config=Sqs(visibility=5, wait=1, timeout=3))
+
+    def nowhere(self, name: str) -> str | None:
+        return f"sqs://{REGION}/{name}?endpoint=http://127.0.0.1:1&patience=1"
+
+    async def restart(self) -> None:
+        await anyio.to_thread.run_sync(self._ministack.stop)
+        await anyio.to_thread.run_sync(self._ministack.start)
+
+    async def pause(self) -> None:
+        self._ministack.pause()
+
+    async def go_on(self) -> None:
+        self._ministack.go_on()
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(360)
+class TestStandard(OverSqs):
+    pass
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(360)
+class TestFifo(OverSqs):
+    suffix = ".fifo"

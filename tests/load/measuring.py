@@ -1,0 +1,125 @@
+"""What a process uses as time goes on, and whether that stays the same."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MIB = 1 << 20
+
+
+@dataclass
+class Sample:
+    """One look."""
+
+    seconds: float
+    events: int
+    rss: int
+    handles: int
+    threads: int
+    tasks: int
+    files: dict[str, int]
+
+
+@dataclass
+class Verdict:
+    """What was found, and what of it is more than is allowed."""
+
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def must(self, fits: bool, line: str) -> None:
+        self.lines.append(f"{'ok  ' if fits else 'FAIL'} {line}")
+        if not fits:
+            self.faults.append(line)
+
+
+def look(seconds: float, events: int, folder: Path) -> Sample:
+    """Blocks for some microseconds."""
+    with open("/proc/self/statm", "rb") as file:
+        rss = int(file.read().split()[1]) * PAGE
+    files = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    handles = len(os.listdir("/proc/self/fd")) - 1  # that of the look itself
+    return Sample(seconds, events, rss, handles, threading.active_count(), len(asyncio.all_tasks()), files)
+
+
+def slope(samples: Sequence[Sample], of: Callable[[Sample], float]) -> float:
+    """Of the line through the samples with the least squares: what is added in a second."""
+    n = len(samples)
+    middle = sum(each.seconds for each in samples) / n
+    mean = sum(map(of, samples)) / n
+    apart = sum((each.seconds - middle) ** 2 for each in samples)
+    return sum((each.seconds - middle) * (of(each) - mean) for each in samples) / apart if apart else 0.0
+
+
+def judge(
+    samples: Sequence[Sample], *, growth: float = 0.05, slowing: float = 0.5, filled: bool = True
+) -> Verdict:
+    """Judge what comes after the warm-up, a quarter of the time.
+
+    ``growth`` is the share of its memory that the process may seem to gain in the rest, ``slowing`` the share of
+    its throughput that it may lose: other processes run on the machine, too. Without ``filled``, the time is too
+    short for the files to have reached the size at which they stay.
+    """
+    verdict = Verdict()
+    warm = [each for each in samples if each.seconds >= samples[-1].seconds / 4]
+    span = warm[-1].seconds - warm[0].seconds
+    rise = slope(warm, lambda each: each.rss)
+    mean = sum(each.rss for each in warm) / len(warm)
+    verdict.must(
+        rise * span < max(growth * mean, 4 * MIB),
+        f"memory: {mean / MIB:.1f} MiB, {rise * 60 / MIB:+.2f} MiB a minute "
+        f"({min(each.rss for each in warm) / MIB:.1f} to {max(each.rss for each in warm) / MIB:.1f})",
+    )
+    for name in ("handles", "threads", "tasks"):
+        seen = [int(getattr(each, name)) for each in warm]
+        half = len(seen) // 2
+        verdict.must(max(seen[half:]) <= max(seen[:half]), f"{name}: {min(seen)} to {max(seen)}")
+    for name in sorted(warm[-1].files):
+        sizes = [each.files.get(name, 0) for each in warm]
+        line = f"{name}: {min(sizes) / MIB:.2f} to {max(sizes) / MIB:.2f} MiB"
+        if name in ("in.db", "dead.db"):
+            verdict.lines.append(f"     {line} (a log grows)")
+        else:
+            half = len(sizes) // 2
+            early, late = max(sizes[:half]), max(sizes[half:])
+            verdict.must((not filled or late <= max(early * 1.5, early + MIB)) and late < 64 * MIB, line)
+    third = max(2, len(warm) // 3)
+    first, last = rate(warm[:third]), rate(warm[-third:])
+    verdict.must(last > first * (1 - slowing), f"throughput: {first:,.0f} events/s, {last:,.0f} at the end")
+    return verdict
+
+
+def rate(samples: Sequence[Sample]) -> float:
+    span = samples[-1].seconds - samples[0].seconds
+    return (samples[-1].events - samples[0].events) / span if span else 0.0
+
+
+def row(sample: Sample, before: Sample | None) -> str:
+    """A line of the table."""
+    pace = rate([before, sample]) if before is not None else 0.0
+    sizes = [
+        sample.files.get(name, 0) / MIB for name in ("state.db", "state.db-wal", "in.db-wal", "out.db-wal")
+    ]
+    return (
+        f"{sample.seconds:8.1f} {sample.events:12,d} {pace:10,.0f} {sample.rss / MIB:9.1f} {sample.handles:7d} "
+        f"{sample.threads:7d} {sample.tasks:6d} " + " ".join(f"{size:10.2f}" for size in sizes)
+    )
+
+
+HEAD = (
+    f"{'seconds':>8} {'events':>12} {'events/s':>10} {'RSS MiB':>9} {'handles':>7} {'threads':>7} {'tasks':>6} "
+    f"{'state':>10} {'state-wal':>10} {'in-wal':>10} {'out-wal':>10}"
+)
+
+
+def objects() -> int:
+    """What the collector knows of, after it has had its turn."""
+    gc.collect()
+    return len(gc.get_objects())
