@@ -1,19 +1,24 @@
 """The short form of ``python -m tests.load``: what came out is exact, and nothing grows out of bounds."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.load.measuring import MIB, Sample, judge
-from tests.load.running import loaded
+from tests.load.measuring import MIB, Sample, judge, stays
+
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.asyncio
-async def test_some_seconds_at_full_speed(tmp_path: Path) -> None:
-    # In so short a time SQLite's caches still fill, and the machine may be busy with others.
-    verdict = await loaded(tmp_path, 8, keys=2_000, every=0.25, growth=0.6, slowing=0.9, filled=False)
-    assert not verdict.faults
+def test_some_seconds_at_full_speed(tmp_path: Path) -> None:
+    """In a process of its own: what other tests have left in this one is none of its memory and handles."""
+    brief = ("--brief", "--minutes", "0.075", "--every", "0.2", "--keys", "2000", "--folder", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.load", *brief], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def sample(second: int, rss: float = 50, handles: int = 9, wal: float = 4) -> Sample:
@@ -30,6 +35,32 @@ def test_what_grows_is_found(what: str) -> None:
     grown = [sample(n, **{what: 5 + n}) for n in range(40)]  # type: ignore[arg-type]
     (fault,) = judge(grown).faults
     assert fault.startswith({"rss": "memory", "handles": "handles", "wal": "in.db-wal"}[what])
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [39, 39, 39, 39, 39, 39, 39, 40, 39, 39, 39, 39],
+        [40, 39, 39, 39, 39, 39, 40, 40, 39, 40, 40, 39],
+        [40, 40, 39, 40, 40, 40, 39, 40, 40, 39, 40, 40],
+        [41, 40, 39, 39, 39, 39, 39, 39, 39, 39, 39, 39],
+    ],
+)
+def test_what_is_open_for_a_moment_is_no_growth(seen: list[int]) -> None:
+    assert stays(seen)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [39, 39, 39, 39, 39, 39, 40, 40, 40, 40, 40, 40],
+        [39, 39, 40, 39, 39, 39, 39, 40, 40, 41, 40, 40],
+        [39, 39, 40, 39, 39, 39, 41, 41, 42, 40, 39, 41],
+        [39, 39, 39, 39, 40, 40, 40, 40, 41, 41, 41, 41],
+    ],
+)
+def test_what_is_never_closed_is_growth(seen: list[int]) -> None:
+    assert not stays(seen)
 
 
 def test_what_grows_slower_and_slower_is_found() -> None:
