@@ -3,6 +3,8 @@
 STAMP := .venv/.stamp
 BIN := .venv/bin
 ARGS ?=
+# A process for each core; who has none left gets tests of the others.
+PARALLEL := -n auto --dist worksteal
 
 .PHONY: demo test check bench brokers brokers-stop test-brokers format clean
 
@@ -10,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python -m pipelines.orders demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -33,7 +35,7 @@ brokers-stop: $(STAMP)
 
 test-brokers: $(STAMP)
 	$(BIN)/python -m tests.servers install
-	$(BIN)/python -m pytest tests/brokers tests/servers $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) tests/brokers tests/servers $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -211,7 +211,7 @@ class Child(Line):
         (Thing(), r"is a \S+\.Thing, of which can't be told what it equals; use a text, a number"),
         (print, r"of which can't be told what it equals"),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_a_key_of_which_cannot_be_told_what_it_equals_is_refused(key: Any, message: str) -> None:
     with pytest.raises(StateError, match=message):
