@@ -57,6 +57,10 @@ class Broker(Log):
         other.config = self.config
         return other
 
+    def keeping(self) -> Broker:
+        """Return this topic as one that keeps what is published before anybody reads it: for dead letters."""
+        return self
+
     def __init__(self, address: Address) -> None:
         self.address = address
         self.url = str(address)

@@ -1,4 +1,7 @@
-"""RabbitMQ: a topic is an exchange, each group a quorum queue that is bound to it. docs/brokers/rabbitmq.md"""
+"""RabbitMQ: a topic is an exchange, each group a queue that is bound to it, or all of them read a stream.
+
+docs/brokers/rabbitmq.md
+"""
 
 from __future__ import annotations
 

@@ -88,6 +88,8 @@ class RabbitMQProducer(Producer):
     async def _prepare(self, channel: Channel) -> None:
         broker = self._broker
         await broker.declare_topic(channel)
+        if broker.stream:
+            await broker.declare_stream(channel)
         for group in broker.early:
             await broker.declare_queue(channel, broker.queue_of(group))
         channel.on_return_callbacks.add(self._returned)

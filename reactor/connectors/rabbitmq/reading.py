@@ -14,7 +14,7 @@ from reactor.connectors.brokers import Wire
 _OTHER = "cloudEvents_"
 """What some write, where a colon can't stand."""
 
-_SERVERS = frozenset(("x-delivery-count", "x-acquired-count"))
+_SERVERS = frozenset(("x-delivery-count", "x-acquired-count", "x-stream-offset"))
 """Headers of the delivery, not of the message."""
 
 

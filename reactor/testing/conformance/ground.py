@@ -114,6 +114,8 @@ class Ground:
     """Seconds without an event after which no more is expected."""
     many: int = 5_000
     """Events of one chunk that is large."""
+    exact: float = 0.05
+    """Seconds to which a group begins at a time exactly: what is older than that doesn't come."""
     encodes: bool = True
     """Whether events become bytes; in memory they may stay the objects that they are."""
     client: str | None = None

@@ -81,7 +81,7 @@ class Groups(Ground):
             error = raised(ArgumentError, lambda: topic.source("new", start=datetime.now(UTC)))
             assert "start=" in str(error)
             return
-        await anyio.sleep(0.05)  # brokers know milliseconds
+        await anyio.sleep(self.exact)
         now = datetime.now(UTC)
         await anyio.sleep(0.05)
         await topic.publish([Placed(3), Placed(4)])

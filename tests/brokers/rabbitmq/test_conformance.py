@@ -61,3 +61,12 @@ class TestClassicQueues(Suite):
     @pytest.fixture(autouse=True)
     def up(self, rabbitmq: RabbitMQ) -> None:
         self.server = rabbitmq
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(120)
+class TestStreams(TestRabbitMQ):
+    """Logs: groups get what was there before them, can begin at a time, and have one reader."""
+
+    options = {"queue": "stream"}
+    exact = 1.1  # times of AMQP are seconds
