@@ -38,14 +38,16 @@ class Wire:
         self.topic = topic
         self.prefix = prefix = PREFIXES[binding]
         self._content_type = content_type
-        self._id, self._type, self._time = f"{prefix}id", f"{prefix}type", f"{prefix}time"
-        self._key = f"{prefix}partitionkey"
-        self._version = f"{prefix}{VERSION_EXTENSION}"
+        self.id, self.type, self.time = f"{prefix}id", f"{prefix}type", f"{prefix}time"
+        self.key = f"{prefix}partitionkey"
+        self.version = f"{prefix}{VERSION_EXTENSION}"
         self._fixed = {
             "content-type": content_type,
             f"{prefix}specversion": "1.0",
             f"{prefix}source": topic or "reactor",
         }
+        self.attributes = {*self._fixed, self.id, self.type, self.time, self.key, self.version}
+        """The names of headers that each event of ours may have."""
         self._new = f"{secrets.token_hex(8)}-"
         self._count = count()
         self._binding: Binding = binding
@@ -59,18 +61,18 @@ class Wire:
         name, type, its_key, own, time, data = entry
         found = {
             **self._fixed,
-            self._id: id or name or f"{self._new}{next(self._count)}",
-            self._type: type,
-            self._time: _text(time),
+            self.id: id or name or f"{self._new}{next(self._count)}",
+            self.type: type,
+            self.time: _text(time),
         }
         if key and its_key is not None:
-            found[self._key] = its_key
+            found[self.key] = its_key
         if data[:1] == b"\0":  # a schema's id comes next: Confluent's wire format, and never JSON
             found["content-type"] = "application/octet-stream"
         if own:
             for header, value in own.items():
                 if header == VERSION:
-                    found[self._version] = value
+                    found[self.version] = value
                 elif header.startswith(self.prefix) or header == "content-type":
                     raise ArgumentError(
                         f"topic {self.topic}, headers=: {header!r} belongs to CloudEvents; name it otherwise"
@@ -81,7 +83,7 @@ class Wire:
 
     def read(self, headers: Mapping[str, str], data: bytes) -> Told:
         """Take a message apart. One that isn't of CloudEvents has no type, and its headers are its own."""
-        type = headers.get(self._type)
+        type = headers.get(self.type)
         if type is None:
             if headers.get("content-type", "").startswith(STRUCTURED):
                 return self._structured(headers, data)
@@ -89,9 +91,9 @@ class Wire:
         prefix = self.prefix
         own: dict[str, str] | None = None
         key, version, time = (
-            headers.get(self._key),
-            headers.get(self._version),
-            headers.get(self._time),
+            headers.get(self.key),
+            headers.get(self.version),
+            headers.get(self.time),
         )
         # Six are those that each event of ours has: with time and content type, where there are no more.
         known = len(self._fixed) + 3 + (key is not None) + (version is not None)
@@ -107,8 +109,8 @@ class Wire:
                 own.setdefault("traceparent", trace)
         if version is not None:
             own = {**own, VERSION: version} if own else {VERSION: version}
-        at = None if time is None else _time(time)
-        return Told(headers.get(self._id), type, key, own or None, at, data)
+        at = None if time is None else time_of(time)
+        return Told(headers.get(self.id), type, key, own or None, at, data)
 
     def _structured(self, headers: Mapping[str, str], data: bytes) -> Told:
         try:
@@ -126,7 +128,8 @@ class Wire:
 
 
 # Neighbouring events have the same second: what it is as text, and as a number, is made once.
-_MOST = 4096
+MOST = 4096
+"""Entries of a table of what was read before."""
 _as_text: dict[int, str] = {}
 _as_number: dict[str, int] = {}
 
@@ -136,20 +139,20 @@ def _text(time: int) -> str:
     second, rest = divmod(time, 1_000_000)
     text = _as_text.get(second)
     if text is None:
-        if len(_as_text) >= _MOST:
+        if len(_as_text) >= MOST:
             _as_text.clear()
         text = _as_text[second] = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
     return f"{text}.{rest:06}+00:00"
 
 
-def _time(text: str) -> int | None:
+def time_of(text: str) -> int | None:
     if len(text) == 32 and text[19] == "." and text[26:] == "+00:00" and text[20:26].isdecimal():
         second = _as_number.get(text[:19])
         if second is None:
             whole = _parsed(f"{text[:19]}+00:00")
             if whole is None:
                 return None
-            if len(_as_number) >= _MOST:
+            if len(_as_number) >= MOST:
                 _as_number.clear()
             second = _as_number[text[:19]] = whole
         return second + int(text[20:26])
