@@ -42,10 +42,12 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def _whole(config: pytest.Config) -> bool:
-    """Whether all of them were asked for."""
+    """Whether all of them were asked for, and this process is the one that hears of all."""
     asked = [(config.invocation_params.dir / one.partition("::")[0]).resolve() for one in config.args]
-    return any(HERE.is_relative_to(one) for one in asked) and not (
-        config.option.keyword or config.option.markexpr or config.option.collectonly
+    return (
+        HERE in asked
+        and "workerinput" not in vars(config)
+        and not (config.option.keyword or config.option.markexpr or config.option.collectonly)
     )
 
 
