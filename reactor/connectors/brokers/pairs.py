@@ -1,14 +1,12 @@
-"""Headers as pairs of a name and bytes: what stands where is found out once for each sequence of names."""
+"""Headers of bytes: what stands where is found out once for each sequence of names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from reactor.connectors.brokers.wire import MOST, Told, Wire, text_of, time_of
+from reactor.connectors.brokers.wire import MOST, Told, Wire, time_of
 from reactor.contracts import VERSION
-
-Headers = Sequence[tuple[str, "bytes | str | None"]]
 
 
 class _Shape(NamedTuple):
@@ -26,27 +24,25 @@ class Pairs:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
+        self._shapes: dict[tuple[str | bytes, ...], _Shape | None] = {}
         self._types: dict[bytes, str] = {}
         self._seconds: dict[bytes, int] = {}
 
-    def read(self, headers: Headers | None, data: bytes) -> Told:
-        """Take a message apart."""
-        if not headers:
-            return self._wire.read({}, data)
+    def read(self, names: tuple[Any, ...], values: Sequence[Any], data: bytes) -> Told | None:
+        """Take a message apart: names and values are bytes. None for what isn't as ours are: Wire reads it."""
         try:
-            shape = self._shapes[tuple([name for name, _ in headers])]
+            shape = self._shapes[names]
         except KeyError:
-            shape = self._shape(headers)
-        if shape is not None:
-            try:
-                return self._told(shape, headers, data)
-            except (AttributeError, UnicodeDecodeError, TypeError):
-                pass  # not bytes, or not text
-        return self._wire.read(text_of(headers), data)
+            shape = self._shape(names)
+        if shape is None:
+            return None
+        try:
+            return self._told(shape, values, data)
+        except (AttributeError, UnicodeDecodeError, TypeError):
+            return None  # not bytes, or not text
 
-    def _shape(self, headers: Headers) -> _Shape | None:
-        names = tuple([name for name, _ in headers])
+    def _shape(self, given: tuple[Any, ...]) -> _Shape | None:
+        names = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in given]
         wire, known = self._wire, set(names)
         wanted = (wire.id, wire.type, wire.time)
         shape: _Shape | None = None
@@ -55,29 +51,26 @@ class Pairs:
             places += [names.index(name) if name in known else -1 for name in (wire.key, wire.version)]
             shape = _Shape(*places)
         if len(self._shapes) < MOST:
-            self._shapes[names] = shape
+            self._shapes[given] = shape
         return shape
 
-    def _told(self, shape: _Shape, headers: Headers, data: bytes) -> Told:
+    def _told(self, shape: _Shape, values: Sequence[Any], data: bytes) -> Told:
         at_id, at_type, at_time, at_key, at_version = shape
-        written: bytes = headers[at_type][1]  # type: ignore[assignment]
+        written = values[at_type]
         type = self._types.get(written)
         if type is None:
             type = written.decode()
             if len(self._types) < MOST:
                 self._types[written] = type
-        key = own = None
-        if at_key >= 0:
-            key = headers[at_key][1].decode()  # type: ignore[union-attr]
-        if at_version >= 0:
-            own = {VERSION: headers[at_version][1].decode()}  # type: ignore[union-attr]
-        text: bytes = headers[at_time][1]  # type: ignore[assignment]
+        key = values[at_key].decode() if at_key >= 0 else None
+        own = {VERSION: values[at_version].decode()} if at_version >= 0 else None
+        text = values[at_time]
         second = self._seconds.get(text[:19])
         if second is not None and len(text) == 32 and text.endswith(b"+00:00") and text[20:26].isdigit():
             time: int | None = second + int(text[20:26])
         else:
             time = self._slowly(text)
-        return Told(headers[at_id][1].decode(), type, key, own, time, data)  # type: ignore[union-attr]
+        return Told(values[at_id].decode(), type, key, own, time, data)
 
     def _slowly(self, text: bytes) -> int | None:
         time = time_of(text.decode())

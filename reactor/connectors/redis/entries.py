@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from reactor.connectors.brokers import Delivery, Wire
+from reactor.connectors.brokers.pairs import Pairs
 from reactor.connectors.codec import microseconds
 from reactor.connectors.log import Entry
 from reactor.connectors.redis.place import Place
@@ -48,6 +49,7 @@ class Entries:
 
     def __init__(self, place: Place) -> None:
         self._wire = Wire(place.topic, "http")
+        self._pairs = Pairs(self._wire)
         self._settings = settings = place.settings
         self._field = settings.field.encode()
         self._data = bulk(self._field)
@@ -94,6 +96,9 @@ class Entries:
         try:
             if fields[-2] == self._field:  # where it stands in ours
                 data = fields[-1]
+                ours = self._pairs.read(tuple(fields[:-2:2]), fields[1:-2:2], data)
+                if ours is not None and ours.time is not None:
+                    return Delivery(id.decode(), ours.type, ours.key, ours.headers, ours.time, data, token)
                 pairs = iter(fields[:-2])
                 headers = {names[name]: value.decode() for name, value in zip(pairs, pairs, strict=True)}
             else:

@@ -142,7 +142,7 @@ async def test_an_entry_can_be_read_by_others(redis_server: Redis) -> None:
         "ce-source": orders.name,
         "ce-id": "id-1",
         "ce-type": "Tick",
-        "ce-time": "2027-01-15T08:00:00+00:00",
+        "ce-time": "2027-01-15T08:00:00.000000+00:00",
         "ce-partitionkey": "k",
         "shop": "Ä",
         "data": '{"number":1,"text":"x"}',
