@@ -411,7 +411,9 @@ class _TopicLetters(Sink[DeadLetter]):
     """Dead letters into a topic: stored as StoredLetter, by their ids, so that twice is once."""
 
     def __init__(self, topic: Any) -> None:
-        self._sink: Sink[Any] = topic.sink(id=lambda letter: letter.id, time=lambda letter: letter.time)
+        keeping = getattr(topic, "_keeping", None)
+        where = topic if keeping is None else keeping()
+        self._sink: Sink[Any] = where.sink(id=lambda letter: letter.id, time=lambda letter: letter.time)
         self.name = self._sink.name
 
     async def open(self) -> None:

@@ -315,6 +315,11 @@ class Topic(Generic[T]):
             raise ArgumentError(f"beside({name!r}): no topic of a file has such a name")
         return topic(f"{scheme}:{place}{slash}{name}", *types)
 
+    def _keeping(self) -> Topic[T]:
+        """The same topic as one that keeps events until somebody looks at them: for dead letters."""
+        log = self._log
+        return Topic(log.keeping(), self._codec) if isinstance(log, Broker) else self
+
     # By hand ------------------------------------------------------------------------------------------------
 
     @overload

@@ -198,7 +198,8 @@ def replay(
 
     async def one(letter: KeptLetter) -> str:
         done = await letter.replay(to=to, **how)
-        return f"replayed to {done.topic}, position {', '.join(map(str, done.positions))}"
+        where = f", position {', '.join(map(str, done.positions))}" if done.positions else ""
+        return f"replayed to {done.topic}{where}"
 
     _each(url, ids, all, (pipeline, operator, error, since, until), one)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from reactor.connectors.brokers import Broker
-from reactor.core import DecodeError, LetterError, Record
+from reactor.core import Record
+from reactor.deadletters.waiting import other_events, waiting
 from reactor.delivery import StoredLetter, StoredRecord
 from reactor.topics import Topic
 
@@ -50,7 +51,7 @@ def replay_id(letter: StoredLetter, record: StoredRecord | None) -> str:
 
 
 class Index:
-    """Reads on where it has read to; holds what was done, not the letters."""
+    """Reads on where it has read to; holds what was done, and the letters only at a broker."""
 
     def __init__(self, letters: Topic[StoredLetter], actions: Topic[LetterAction]) -> None:
         self._letters = letters
@@ -59,22 +60,36 @@ class Index:
         self._of: dict[str, list[LetterAction]] = {}
         self._replays: dict[str, LetterAction] = {}
         self._later: dict[tuple[str, str], str] = {}
+        self.kept: Sequence[StoredLetter] = ()
+        """At a broker, the letters as of the last look."""
 
     async def refresh(self) -> None:
         """Read what has come since the last time; all of it, at a broker."""
         if isinstance(self._letters._log, Broker):
-            self._read = [0, 0]
+            actions, letters = await waiting(self._actions, self._letters)
             self._of, self._replays, self._later = {}, {}, {}
+            self.kept = letters
+            for action in actions:
+                self.note(action)
+            for letter in letters:
+                self._note(letter)
+            return
         async for record in Pages(self._actions, self._read[0]):
             self._read[0] = (record.position or 0) + 1
-            action = record.value
-            self._of.setdefault(action.letter, []).append(action)
-            for replay in action.replays:
-                self._replays.setdefault(replay, action)
-        async for letter in Pages(self._letters, self._read[1]):
-            self._read[1] = (letter.position or 0) + 1
-            for earlier in letter.value.replays:
-                self._later.setdefault((earlier, letter.value.pipeline), letter.value.id)
+            self.note(record.value)
+        async for stored in Pages(self._letters, self._read[1]):
+            self._read[1] = (stored.position or 0) + 1
+            self._note(stored.value)
+
+    def note(self, action: LetterAction) -> None:
+        """This was done."""
+        self._of.setdefault(action.letter, []).append(action)
+        for replay in action.replays:
+            self._replays.setdefault(replay, action)
+
+    def _note(self, letter: StoredLetter) -> None:
+        for earlier in letter.replays:
+            self._later.setdefault((earlier, letter.pipeline), letter.id)
 
     def actions(self, letter: StoredLetter) -> tuple[LetterAction, ...]:
         """What was done with this letter, in order."""
@@ -131,8 +146,6 @@ class Pages(Generic[T]):
 
     async def _turn(self) -> None:
         topic = self._topic
-        if isinstance(topic._log, Broker):
-            return await self._take_all()
         async with topic._opened():
             if self._end is None:
                 self._end = await topic._log.length()
@@ -143,20 +156,6 @@ class Pages(Generic[T]):
         if batch is None:
             raise StopAsyncIteration
         if batch.bad:
-            raise LetterError(
-                f"{topic.url}: isn't a topic of dead letters; it has other events: {batch.bad[0].error}"
-            )
+            raise other_events(topic, batch.bad[0].error)
         self._next = batch.next
         self._page = iter(batch.records)
-
-    async def _take_all(self) -> None:
-        """At a broker positions are the reader's own count: there is one page."""
-        if self._end is not None:
-            raise StopAsyncIteration
-        self._end = 0
-        try:
-            self._page = iter([record async for record in self._topic.records()])
-        except DecodeError as error:
-            raise LetterError(
-                f"{self._topic.url}: isn't a topic of dead letters; it has other events: {error}"
-            ) from error

@@ -42,16 +42,19 @@ class Letters:
 
     def __init__(self, where: str | Topic[Any]) -> None:
         given = where if isinstance(where, Topic) else topic(where)
-        self._topic: Topic[StoredLetter] = given.beside(given.name, StoredLetter)
-        self._actions: Topic[LetterAction] = given.beside(f"{given.name}.actions", LetterAction)
-        if isinstance(given._log, Broker):
-            can = given._log.capabilities
-            if not (can.ends and can.retains):
+        self._topic: Topic[StoredLetter] = given.beside(given.name, StoredLetter)._keeping()
+        self._actions: Topic[LetterAction] = given.beside(f"{given.name}.actions", LetterAction)._keeping()
+        log = self._topic._log
+        self._at_broker = isinstance(log, Broker)
+        if isinstance(log, Broker):
+            can = log.capabilities
+            if not can.looks and not (can.ends and can.retains):
                 raise LetterError(
                     f"{given.url}: what is read of a queue is taken out of it; keep dead letters in a topic that "
-                    "can be read again and again: sqlite:, kafka:, nats:, redis:"
+                    "can be read again and again: sqlite:, kafka:, nats:, redis:, amqp:"
                 )
         self._index = Index(self._topic, self._actions)
+        self._open = False
 
     @property
     def url(self) -> str:
@@ -103,8 +106,7 @@ class Letters:
         """
         await self._refresh()
         found: dict[str, StoredLetter] = {}
-        async for record in Pages(self._topic, 0):
-            letter = record.value
+        async for letter in _Stored(self):
             if letter.id == id or (len(id) >= 4 and letter.id.startswith(id)):
                 found[letter.id] = letter
         if id in found:
@@ -141,9 +143,17 @@ class Letters:
             raise TopicError(f"{self.url}: there is no file {log.path}")  # reading shall not make one
         await self._index.refresh()
 
+    async def _known(self) -> None:
+        """Look before something is done; a broker, between ``async with``, only once."""
+        if not (self._at_broker and self._open):
+            await self._refresh()
+
     async def _act(self, action: LetterAction, id: str | None) -> None:
         await self._actions.publish([action], id=id and (lambda _: id), time=action.time)
-        await self._index.refresh()
+        if self._at_broker:
+            self._index.note(action)
+        else:
+            await self._index.refresh()
 
     async def __aenter__(self) -> Letters:
         await self._refresh()
@@ -154,15 +164,35 @@ class Letters:
             with anyio.CancelScope(shield=True):
                 await self._topic._log.close()
             raise
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         try:
             await self._actions.__aexit__(kind, error, trace)
         finally:
             await self._topic.__aexit__(kind, error, trace)
+
+
+class _Stored:
+    """The letters of a topic as of the last look; a loop over it may be left at any time."""
+
+    def __init__(self, letters: Letters) -> None:
+        self._kept = iter(letters._index.kept)
+        self._pages = None if letters._at_broker else Pages(letters._topic, 0)
+
+    def __aiter__(self) -> _Stored:
+        return self
+
+    async def __anext__(self) -> StoredLetter:
+        if self._pages is not None:
+            return (await self._pages.__anext__()).value
+        for letter in self._kept:
+            return letter
+        raise StopAsyncIteration
 
 
 class _Listed:
@@ -171,18 +201,18 @@ class _Listed:
     def __init__(self, letters: Letters, fits: Callable[[StoredLetter], bool]) -> None:
         self._letters = letters
         self._fits = fits
-        self._pages: Pages[StoredLetter] | None = None
+        self._stored: _Stored | None = None
 
     def __aiter__(self) -> _Listed:
         return self
 
     async def __anext__(self) -> KeptLetter:
-        if self._pages is None:
+        if self._stored is None:
             await self._letters._refresh()
-            self._pages = Pages(self._letters._topic, 0)
-        async for record in self._pages:
-            if self._fits(record.value):
-                return KeptLetter(self._letters, record.value)
+            self._stored = _Stored(self._letters)
+        async for letter in self._stored:
+            if self._fits(letter):
+                return KeptLetter(self._letters, letter)
         raise StopAsyncIteration
 
 
@@ -296,7 +326,7 @@ class KeptLetter:
             handing.add(self, event)
             await handing.run()
             return next(one for one in self.actions if one.action == "replayed")
-        await self._letters._refresh()
+        await self._letters._known()
         index, stored = self._letters._index, self.stored
         later = index.later(stored)
         if later is not None:
@@ -313,6 +343,12 @@ class KeptLetter:
         else:
             edit = index.edit(stored)
             instead = None if edit is None else Repaired(edit.event, edit.type, edit.version)
+        if done is not None and self._letters._at_broker:
+            # What stands there tells no positions, and would be published once more.
+            if done.letter != self.id:
+                done = msgspec.structs.replace(done, letter=self.id, time=clock.now())
+                await self._letters._act(done, f"replayed/{self.id}")
+            return done
         if done is not None and target is None and done.topic is not None:
             target = topic(done.topic)
         action = await publish(self._letters._topic, stored, instead, target)
@@ -330,7 +366,7 @@ class KeptLetter:
         )
 
     async def _check(self, what: str) -> None:
-        await self._letters._refresh()
+        await self._letters._known()
         state, later = self.state, self.later
         if later is not None:
             raise LetterError(f"{self.id}: was replayed, and has failed again as {later}: see to that one")

@@ -110,9 +110,10 @@ def _home(dead: Topic[StoredLetter], letter: StoredLetter, record: StoredRecord 
     try:
         if name is None:
             raise ArgumentError("no topic has this name")
-        return dead.beside(name)
+        home = dead.beside(name)
     except ArgumentError:
         raise _lost(dead, letter, name) from None
+    return Topic(home._log.there(), home._codec) if isinstance(home._log, Broker) else home
 
 
 def _lost(dead: Topic[StoredLetter], letter: StoredLetter, name: str | None) -> LetterError:

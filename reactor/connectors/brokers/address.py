@@ -50,9 +50,9 @@ class Address:
     def whole(self) -> str:
         """The URL with its secrets: never to be shown."""
         user = ""
-        if self.user is not None:
+        if self.user is not None or self.password is not None:
             password = "" if self.password is None else f":{quote(self.password, safe='')}"
-            user = f"{quote(self.user, safe='')}{password}@"
+            user = f"{quote(self.user or '', safe='')}{password}@"
         query = urlencode(self.options)
         return f"{self.scheme}://{user}{self.servers}/{quote(self.path)}{'?' if query else ''}{query}"
 
@@ -65,7 +65,8 @@ class Address:
         user = "" if self.user is None else f"{quote(self.user, safe='')}@"
         shown = [(name, "***" if _SECRET.search(name) else value) for name, value in self.options]
         query = "&".join(f"{name}={value}" for name, value in shown)
-        return f"{self.scheme}://{user}{self.servers}/{self.path}{'?' if query else ''}{query}"
+        path = self.path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+        return f"{self.scheme}://{user}{self.servers}/{path}{'?' if query else ''}{query}"
 
     __repr__ = __str__
 
@@ -89,7 +90,7 @@ class Address:
                 raise ValueError("the topic is missing")
             if parts.fragment:
                 raise ValueError("write %23 for a #")
-            options = tuple(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+            options = _options(parts.query)
         except ValueError as error:
             raise ArgumentError(f"topic({without_password(url)!r}): {error}; write {write}") from None
         return cls(
@@ -100,6 +101,13 @@ class Address:
             unquote(name) if at else None,
             unquote(password) if colon else None,
         )
+
+
+def _options(query: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise ValueError("behind ? come options, name=value&...; write %3F for a ? of the name") from None
 
 
 def _server(text: str, port: int) -> tuple[str, int]:

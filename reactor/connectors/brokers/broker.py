@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import anyio
 
 from reactor.connectors.brokers.address import Address
-from reactor.connectors.brokers.consumer import Consumer
+from reactor.connectors.brokers.consumer import Consumer, Delivery
 from reactor.connectors.brokers.producer import Producer
 from reactor.connectors.brokers.sink import BrokerSink
 from reactor.connectors.brokers.source import BrokerSource
@@ -41,6 +41,8 @@ class Capabilities:
     """Bytes of the largest message; None: no limit of its own, or the server's."""
     deduplicates: bool = False
     """An event whose id is there already isn't stored again (within some time, at most)."""
+    looks: bool = False
+    """What waits in a queue can be looked at, and stays there: dead letters can be listed though it is no log."""
 
 
 class Broker(Log):
@@ -60,6 +62,17 @@ class Broker(Log):
     def keeping(self) -> Broker:
         """Return this topic as one that keeps what is published before anybody reads it: for dead letters."""
         return self
+
+    def there(self) -> Broker:
+        """Return this topic as one that others have made: nothing is made that keeps what is published."""
+        return self
+
+    async def look(self, *, make: bool = True) -> Sequence[Delivery]:
+        """Return all that waits in a ``keeping`` topic, in any order, and leave it there; where it ``looks``.
+
+        What somebody else has in flight isn't among it. Without ``make`` a queue that is missing is a TopicError.
+        """
+        raise self.unable("look()", "subscribe a group")
 
     def __init__(self, address: Address) -> None:
         self.address = address

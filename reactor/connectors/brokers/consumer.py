@@ -19,6 +19,8 @@ class Delivery(NamedTuple):
     data: bytes
     token: Any
     """What ``settle`` takes. Of a ``positional`` consumer: (partition, position after the message)."""
+    topic: str | None = None
+    """Where it came from, of a consumer that reads ``several``."""
 
 
 class Consumer:
@@ -29,6 +31,9 @@ class Consumer:
     """
 
     positional: bool = False
+
+    several: bool = False
+    """True where it reads several topics: each Delivery tells its own, and its id is ``TOPIC/...``."""
 
     prefetch: int | None = None
     """How many messages may be received and not settled; the source waits at that. None: as many as it likes."""
@@ -59,6 +64,17 @@ class Consumer:
     async def seek(self, positions: Mapping[str, int]) -> None:
         """Of a positional one: go on at these positions, by partition; others as the group stands."""
         raise NotImplementedError(f"{type(self).__name__}.seek")
+
+    def reads(self, topic: str) -> bool:
+        """Of one that reads several topics: whether this is one of them."""
+        return False
+
+    def begun(self) -> Mapping[str, int]:
+        """Of a positional one without a group: where partitions began that didn't at their beginning; no I/O.
+
+        A checkpoint keeps it, also of partitions of which nothing has come yet.
+        """
+        return {}
 
     async def close(self) -> None:
         """Disconnect; what isn't settled goes to the group's next reader at once, where the broker can do that.

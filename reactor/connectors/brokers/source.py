@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from typing import TypeVar
+from itertools import islice, repeat
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -118,7 +118,8 @@ class BrokerSource(Source[T_co]):
     def bookmark(self, position: int) -> str | None:
         covered = islice(self._flying, max(position - self._settled, 0))
         if self._consumer.positional:
-            return msgspec.json.encode(_folded(self._positions, covered)).decode()
+            begun = {**self._consumer.begun(), **self._positions}
+            return msgspec.json.encode(_folded(begun, covered)).decode()
         return msgspec.json.encode([*self._done, *(delivery.id for delivery in covered)]).decode()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
@@ -145,7 +146,7 @@ class BrokerSource(Source[T_co]):
         if not rows:
             return []
         try:
-            batch = self._decode(rows, [each[0] for each in deliveries])
+            batch = self._decode(rows, [each[0] for each in deliveries], self._topics(deliveries))
         except UnknownWriter as lacking:
             self._ahead = [*deliveries, *self._ahead]
             await lacking.learn()
@@ -168,6 +169,18 @@ class BrokerSource(Source[T_co]):
         self._fly(deliveries)
         self.skipped += batch.skipped
         return records
+
+    def _topics(self, deliveries: Sequence[Delivery]) -> Iterable[str]:
+        if self._consumer.several:
+            return [each.topic or self.name for each in deliveries]
+        return repeat(self.name)
+
+    def gave(self, record: Record[Any]) -> bool:
+        topic = record.topic
+        if not self._consumer.positional or topic is None:
+            return topic == self.name
+        several = (record.place or "").startswith(f"{topic}/")  # as it is where one reads several
+        return self._consumer.reads(topic) if several else topic == self.name
 
     def _fly(self, deliveries: Sequence[Delivery]) -> None:
         self._flying.extend(deliveries)

@@ -40,12 +40,12 @@ class RabbitMQBroker(Broker):
     capabilities = Capabilities(retains=False, replay=False, largest=RabbitMQ().largest)
 
     def __init__(
-        self, address: Address, settings: RabbitMQ, vhost: str, topic: str, *, stream: bool = False
+        self, address: Address, settings: RabbitMQ, vhost: str, topic: str, stream: bool | None = None
     ) -> None:
         super().__init__(address)
         self.topic = topic
         self.settings = settings
-        self.stream = stream or settings.queue == "stream"
+        self.stream = settings.queue == "stream" if stream is None else stream
         """Whether a stream keeps what is published."""
         can = _STREAM if self.stream else type(self).capabilities
         self.capabilities = replace(can, largest=settings.largest)  # type: ignore[misc]
@@ -69,14 +69,15 @@ class RabbitMQBroker(Broker):
         return cls(address, configured(address, RabbitMQ, config), vhost, topic)
 
     def keeping(self) -> RabbitMQBroker:
-        found = RabbitMQBroker(self.address, self.settings, self.vhost, self.topic, stream=True)
+        return self._with(stream=True)
+
+    def there(self) -> RabbitMQBroker:
+        return self._with(stream=False)
+
+    def _with(self, *, stream: bool) -> RabbitMQBroker:
+        found = RabbitMQBroker(self.address, self.settings, self.vhost, self.topic, stream)
         found.config = self.config
         return found
-
-    def beside(self, name: str) -> Broker:
-        found = super().beside(name)
-        assert isinstance(found, RabbitMQBroker)
-        return found.keeping() if self.stream else found
 
     def queue_of(self, group: str) -> str:
         """Return the name of the group's queue: its last dot stands before the group, which is escaped."""

@@ -1,8 +1,8 @@
 """Where a stream begins and ends. AMQP has no call that tells, so this looks at what is delivered from there.
 
-From ``last`` on the server delivers the chunk that was written last, whole; of a stream without messages it delivers
-nothing, which looks the same as a server that takes its time. So where nothing comes for a moment, a *mark* is
-written into the stream, and something has to come. Those who read the stream pass over it.
+From ``last`` on the server delivers the chunk that was written last, whole; of a stream without messages it
+delivers nothing, which looks the same as a server that takes its time. So where nothing comes for a moment, a
+*mark* is written into the stream, and something has to come. Those who read the stream pass over it.
 """
 
 from __future__ import annotations

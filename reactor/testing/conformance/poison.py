@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import anyio
 import msgspec
 
 from reactor.core import DecodeError
+from reactor.deadletters import dead_letters
 from reactor.delivery import DeadLetter, StoredLetter
 from reactor.pipeline import Pipeline
 from reactor.testing.conformance.ground import Ground, Misplaced, Placed, Stranger
@@ -71,6 +73,37 @@ class Poison(Ground):
             assert letter.traceback
         if self.encodes:
             assert {letter.raw for letter in letters} == {b'{"who":"you"}', b'{"number":"eleven"}'}
+
+    async def test_dead_letters_are_listed_replayed_and_discarded(self) -> None:
+        topic, bad = await self.poisoned()
+        dead = self.make(self.name(), StoredLetter)
+        got: list[int] = []
+
+        def pipeline() -> Pipeline:
+            stream = topic.subscribe("g").map(lambda one: one.number)
+            return Pipeline("reads", stream.to(got.append), dead_letters=dead, interval=0.05)
+
+        await self.drained(pipeline(), lambda: len(got) >= 20, lambda: got)
+        with anyio.fail_after(3 * self.patience):
+            found = [letter async for letter in dead_letters(dead).list()]
+            assert [letter.state for letter in found] == ["open"] * bad
+            one, *others = sorted(found, key=lambda letter: "Stranger" not in letter.error)
+            await one.replay(event=Placed(20))
+            for other in others:
+                await other.discard(reason="a test")
+            assert {letter.state for letter in others} == {"discarded"} if others else True
+        with anyio.fail_after(3 * self.patience):  # somebody else looks
+            letters = dead_letters(dead)
+            states = {letter.id: letter.state async for letter in letters.list()}
+            assert states == {one.id: "replayed", **{other.id: "discarded" for other in others}}
+            same = await letters.get(one.id[:12])
+            assert same.stored == one.stored
+            await same.replay()  # a second time changes nothing
+            assert [letter async for letter in letters.list(state="open")] == []
+        await self.drained(pipeline(), lambda: 20 in got, lambda: got)
+        assert sorted(got) == list(range(21))
+        async with self.reading(topic) as reader:
+            await self.nothing_but_new(topic, reader)
 
     async def test_without_dead_letters_it_fails_and_goes_on_after_the_fix(self) -> None:
         topic, bad = await self.poisoned()

@@ -92,6 +92,7 @@ FAULTS = {
     "a_drain_loses_nothing_and_repeats_nothing": "settles nothing",
     "what_cant_be_read_becomes_a_dead_letter": "changes bytes",
     "dead_letters_go_to_a_topic_of_the_same_broker": "changes bytes",
+    "dead_letters_are_listed_replayed_and_discarded": "never ends",
     "without_dead_letters_it_fails_and_goes_on_after_the_fix": "settles what it gives",
     "bytes_that_are_no_json_are_kept_as_they_are": "changes bytes",
     "state_is_exact_however_often_it_is_cancelled": "settles what it gives",
