@@ -165,14 +165,20 @@ class Codec:
         decoders = Decoders(kinds, self._decoder, self._plain, self._older())
         tables, first = decoders.tables, decoders.tables[None]
         anything = None if kinds else self._decoder(Any)
-        known, topic, keeps_bytes = self._known, self.topic, self.keeps_bytes
+        known, keeps_bytes = self._known, self.keeps_bytes
+        everywhere: Iterable[str] = repeat(self.topic)
 
-        def decode(rows: Sequence[Row], places: Iterable[str | None] = _NOWHERE) -> Batch:
+        def decode(
+            rows: Sequence[Row],
+            places: Iterable[str | None] = _NOWHERE,
+            topics: Iterable[str] = everywhere,
+        ) -> Batch:
             records: list[Record[Any]] = []
             bad: list[Bad] = []
             skipped = 0
             add = records.append
-            for (position, name, key, headers, time, data), place in zip(rows, places, strict=False):
+            for row, place, topic in zip(rows, places, topics, strict=False):
+                position, name, key, headers, time, data = row
                 table = first if not headers else tables.get(headers.get(VERSION))
                 decoder = anything or (None if table is None else table.get(name))
                 raw = data if keeps_bytes else None

@@ -54,9 +54,14 @@ Decode = Callable[[Sequence[Row]], Batch]
 
 
 class DecodePlaced(Protocol):
-    """A Decode that may be told the rows' ``places``, at a broker whose rows are counted by who reads them."""
+    """A Decode that may be told the rows' ``places``, at a broker whose rows are counted by who reads them.
 
-    def __call__(self, rows: Sequence[Row], places: Iterable[str | None] = ..., /) -> Batch: ...
+    ``topics`` are theirs, where one reader has several.
+    """
+
+    def __call__(
+        self, rows: Sequence[Row], places: Iterable[str | None] = ..., topics: Iterable[str] = ..., /
+    ) -> Batch: ...
 
 
 class Log:

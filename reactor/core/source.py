@@ -66,6 +66,10 @@ class Source(Generic[T_co]):
         """As ``seek``, to a position of an earlier run, whose ``bookmark`` this is."""
         await self.seek(position)
 
+    def gave(self, record: Record[Any]) -> bool:
+        """Return whether the record came from here, of the sources of one pipeline: its topic is this name."""
+        return record.topic == (self.name or type(self).__name__)
+
     async def commit(self, position: int) -> None:
         """Everything before ``position`` has left every sink: save that durably."""
 

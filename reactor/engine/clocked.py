@@ -116,5 +116,5 @@ class ClockedStage(Stage):
     async def drop(self, end: End, metas: Sequence[Meta]) -> None:
         """End at a drain without these rows: they will be read again."""
         origins = [self.rows.origin(meta) for meta in metas]
-        dropped = held(origins, self.sources, self.run.source_name)
+        dropped = held(origins, self.sources, self.run.gave)
         await self.end(End(False, dict(end.limits or {}) | dropped))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import anyio
 
-from reactor.core import Cancelled, Deadlock, DrainTimeout, StateError
+from reactor.core import Cancelled, Deadlock, DrainTimeout, Record, Source, StateError
 from reactor.delivery import CircuitBreaker
 from reactor.engine.barriers import Coordinator, Reached
 from reactor.engine.channel import Census, Channel, Outlet
@@ -117,9 +117,11 @@ class Execution:
             if not stage.outlets:
                 self.coordinator.ends[stage] = 0
 
-    def source_name(self, number: int) -> str:
-        """The name of the source with this number."""
-        return str(self._sources[number].op.describe())
+    def gave(self, number: int, record: Record[Any]) -> bool:
+        """Whether the record came from the source with this number."""
+        op = self._sources[number].op
+        given = getattr(op, "given", None)
+        return given.gave(record) if isinstance(given, Source) else record.topic == op.describe()
 
     def circuit(self, breaker: CircuitBreaker | None) -> Circuit | None:
         """The circuit of this breaker, one for all that share it."""

@@ -249,7 +249,7 @@ class InnerStage(Stage):
         # Its event will be read again: no barrier behind that may pass.
         self._marks.clear()
         origins = [self._rows.origin(reading.meta) for reading in going]
-        return End(False, dict(end.limits or {}) | held(origins, self.sources, self.run.source_name))
+        return End(False, dict(end.limits or {}) | held(origins, self.sources, self.run.gave))
 
     def held_back(self) -> tuple[Any, Any] | None:
         if not self.op.switch:

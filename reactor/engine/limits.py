@@ -23,6 +23,9 @@ class Held:
 Limit = int | Held | None
 """Behind an int nothing more is wanted. None: only the barriers that have passed say what is handled."""
 
+Gave = Callable[[int, Record[Any]], bool]
+"""Whether a record came from the source with this number."""
+
 Limits = Mapping[int, Limit]
 """By the number of the source. One that isn't named has been handled to its end."""
 
@@ -36,30 +39,28 @@ def records_of(origin: Any) -> Iterable[Record[Any]]:
             yield from records_of(one)
 
 
-def _positions(
-    origin: Any, sources: frozenset[int], name_of: Callable[[int], str]
-) -> Iterable[tuple[int, int]]:
+def _positions(origin: Any, sources: frozenset[int], gave: Gave) -> Iterable[tuple[int, int]]:
     for record in records_of(origin):
         if record.position is None:
             continue
         for number in sources:
-            if len(sources) == 1 or name_of(number) == record.topic:
+            if len(sources) == 1 or gave(number, record):
                 yield number, record.position
 
 
-def cut(origin: Any, sources: frozenset[int], name_of: Callable[[int], str]) -> dict[int, Limit]:
+def cut(origin: Any, sources: frozenset[int], gave: Gave) -> dict[int, Limit]:
     """The limits of a stage that has had enough with an event of this origin."""
     found: dict[int, Limit] = dict.fromkeys(sources, None)
-    for number, position in _positions(origin, sources, name_of):
+    for number, position in _positions(origin, sources, gave):
         before = found[number]
         found[number] = position + 1 if not isinstance(before, int) else max(before, position + 1)
     return found
 
 
-def held(origins: Any, sources: frozenset[int], name_of: Callable[[int], str]) -> dict[int, Limit]:
+def held(origins: Any, sources: frozenset[int], gave: Gave) -> dict[int, Limit]:
     """The limits of a stage that drops events of these origins, to be read again."""
     found: dict[int, Limit] = {}
-    for number, position in _positions(origins, sources, name_of):
+    for number, position in _positions(origins, sources, gave):
         before = found.get(number)
         if not isinstance(before, Held) or position < before.position:
             found[number] = Held(position)

@@ -375,7 +375,7 @@ class Stage(Failing):
         limits = dict(end.limits or {})
         if self.cut is not None or self.finished:
             last = self.cut if self.plan.in_order else None
-            limits |= cut(last, self.sources, self.run.source_name)
+            limits |= cut(last, self.sources, self.run.gave)
         running, self._running = self._running, None
         if running is not None:
             if self.finished:
@@ -389,7 +389,7 @@ class Stage(Failing):
                 if any(self.states[holder] for holder in holders):
                     self._pending.clear()
                     origins = [self.states.get(f"{holder}_o", []) for holder in holders]
-                    limits |= held(origins, self.sources, self.run.source_name)
+                    limits |= held(origins, self.sources, self.run.gave)
         if limits and not (self.outlets and all(outlet.left for outlet in self.outlets)):
             self.run.coordinator.withdraw(self._passed, limits)
         if self.letters:
@@ -405,7 +405,7 @@ class Stage(Failing):
         """The same with checkpoints: what a drain leaves behind was saved by its last barrier."""
         limits = dict(end.limits or {})
         if self.cut is not None or self.finished:
-            limits |= cut(self.cut if self.plan.in_order else None, self.sources, self.run.source_name)
+            limits |= cut(self.cut if self.plan.in_order else None, self.sources, self.run.gave)
         running, self._running = self._running, None
         taken: dict[str, Taken] = {}
         if running is None or self.finished or not end.flush:

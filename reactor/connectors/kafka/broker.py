@@ -1,9 +1,8 @@
-"""A topic of Apache Kafka."""
+"""A topic of Apache Kafka, or a pattern of topics."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,16 +10,21 @@ import anyio
 
 from reactor.connectors.brokers import Address, Broker, Capabilities, Consumer, Producer, configured
 from reactor.connectors.codec import Codec, Headers, Id, Key, Time
+from reactor.connectors.kafka.patterns import check_topic, is_pattern, only_read
 from reactor.connectors.kafka.settings import Kafka, checked
 from reactor.connectors.log import Entry, From
-from reactor.core import ArgumentError, MissingExtra, Refused, Sink
+from reactor.core import MissingExtra, Refused, Sink
 
 _WRITE = "kafka://HOST:PORT/TOPIC, for example kafka://localhost:9092/orders"
 _PORT = 9092
 
 
 class KafkaBroker(Broker):
-    """``kafka://host:port[,host:port]/topic?option=...``; the options are those of ``Kafka``."""
+    """``kafka://host:port[,host:port]/topic?option=...``; the options are those of ``Kafka``.
+
+    A topic that begins with ``^`` is a regular expression: all topics whose names match it from their beginning,
+    also those that are made later. It can only be read.
+    """
 
     capabilities = Capabilities(ordered="key", transactional=True, largest=1_000_000)
 
@@ -34,10 +38,7 @@ class KafkaBroker(Broker):
         if importlib.util.find_spec("confluent_kafka") is None:
             raise MissingExtra("Kafka", "kafka")
         address = Address.parse(url, port=_PORT, write=_WRITE)
-        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", address.path) or address.path in (".", ".."):
-            raise ArgumentError(
-                f"topic({str(address)!r}): a topic of Kafka has up to 249 of the characters a-z A-Z 0-9 . _ -"
-            )
+        check_topic(str(address), address.path)
         return cls(address, checked(str(address), configured(address, Kafka, config)))
 
     def consumer(self, group: str | None, *, start: From, follow: bool) -> Consumer:
@@ -46,11 +47,13 @@ class KafkaBroker(Broker):
         return KafkaConsumer(self.address, self.settings, group, start=start, follow=follow)
 
     def producer(self) -> Producer:
+        self._check_writable()
         from reactor.connectors.kafka.producer import KafkaProducer
 
         return KafkaProducer(self.address, self.settings)
 
     def sink(self, codec: Codec, *, key: Key, headers: Headers, time: Time, id: Id) -> Sink[Any]:
+        self._check_writable()
         if not self.transactional:
             return super().sink(codec, key=key, headers=headers, time=time, id=id)
         from reactor.connectors.kafka.transactions import KafkaSink
@@ -58,6 +61,10 @@ class KafkaBroker(Broker):
         return KafkaSink(
             self.address, self.settings, codec, name=self.topic, key=key, headers=headers, time=time, id=id
         )
+
+    def _check_writable(self) -> None:
+        if is_pattern(self.address.path):
+            raise only_read(str(self.address), self.address.path)
 
     async def append(self, entries: Sequence[Entry]) -> list[int]:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from reactor.connectors.kafka.cluster import Health, error_of, refusal
+from reactor.connectors.kafka.names import Names
 from reactor.connectors.kafka.shelf import Positions, Shelf
 
 log = logging.getLogger("reactor")
@@ -24,11 +25,11 @@ class Commits:
     """Commits what is settled, of partitions that are owned; a position never goes back."""
 
     def __init__(
-        self, topic: str, shelf: Shelf, health: Health, fail: Callable[[BaseException], None]
+        self, names: Names, shelf: Shelf, health: Health, fail: Callable[[BaseException], None]
     ) -> None:
         self.owned: Positions = {}
         """What the group knows, by partition; -1: nothing."""
-        self._topic = topic
+        self._names = names
         self._shelf = shelf
         self._health = health
         self._fail = fail
@@ -54,7 +55,7 @@ class Commits:
         try:
             if self._health.lost:
                 # A commit that waits for a broker would hold up closing, too.
-                consumer.list_topics(self._topic, timeout=_PROBE)
+                self._names.found(consumer, _PROBE)
                 self._health.works()
             self.under_way = True
             consumer.commit(offsets=self._places(due), asynchronous=True)
@@ -73,7 +74,7 @@ class Commits:
         for place in places:
             if place.error is not None:
                 failed = failed or place.error
-            elif error is None and (name := str(place.partition)) in self.owned:
+            elif error is None and (name := self._names.of(place)) in self.owned:
                 self.owned[name] = max(self.owned[name], place.offset)
         if failed is not None:
             self._failed(failed)
@@ -123,4 +124,4 @@ class Commits:
                 shelf.changed.wait(min(left, 0.1))
 
     def _places(self, positions: Positions) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, int(name), at) for name, at in positions.items()]
+        return [self._names.place(name, at) for name, at in positions.items()]

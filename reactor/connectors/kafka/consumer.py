@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from reactor.connectors.brokers import Address, Consumer, Delivery
+from reactor.connectors.kafka.patterns import Pattern, is_pattern
 from reactor.connectors.kafka.reader import Reader
 from reactor.connectors.kafka.settings import Kafka
 from reactor.connectors.log import From
@@ -22,7 +23,7 @@ _LEAVING = 5.0
 
 
 class KafkaConsumer(Consumer):
-    """The messages of one topic, for a group or for itself."""
+    """The messages of a topic, or of all that match a pattern, for a group or for itself."""
 
     positional = True
 
@@ -30,7 +31,10 @@ class KafkaConsumer(Consumer):
         self, address: Address, settings: Kafka, group: str | None, *, start: From, follow: bool
     ) -> None:
         self._url = str(address)
+        self.several = is_pattern(address.path)
+        self._pattern = Pattern(address.path) if self.several else None
         self._arguments = (address, self._url, settings)
+        self._begun: dict[str, int] = {}
         self._group = group
         self._start: From = start
         self._follow = follow
@@ -42,6 +46,8 @@ class KafkaConsumer(Consumer):
         reader = self._reader = Reader(
             *self._arguments, group=self._group, start=self._start, follow=self._follow
         )
+        if self._group is None:
+            reader.starts.begun = self._begun
         self._post = poster()
         opened: Waiter[None] = Waiter()
         self._thread = AwaitableThread(lambda: reader.run(opened), f"reactor-kafka-{self._url}")
@@ -72,7 +78,13 @@ class KafkaConsumer(Consumer):
 
     async def seek(self, positions: Mapping[str, int]) -> None:
         assert self._reader is not None
-        self._reader.sought.update(positions)
+        self._reader.starts.seek({**self._begun, **positions})
+
+    def reads(self, topic: str) -> bool:
+        return self._pattern is not None and self._pattern.matches(topic)
+
+    def begun(self) -> Mapping[str, int]:
+        return dict(self._begun)
 
     async def close(self) -> None:
         reader, thread = self._reader, self._thread

@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from reactor.connectors.brokers import Address, Delivery
 from reactor.connectors.kafka.cluster import Attempt, Health, Stopped, client, reach, refusal
 from reactor.connectors.kafka.commits import Commits
+from reactor.connectors.kafka.discovery import Discovery
 from reactor.connectors.kafka.incoming import Incoming
+from reactor.connectors.kafka.names import Names
 from reactor.connectors.kafka.settings import Kafka, consuming
 from reactor.connectors.kafka.shelf import Shelf
 from reactor.connectors.kafka.starts import Starts
 from reactor.connectors.log import From
 from reactor.connectors.loops import Waiter
 from reactor.core import TopicError
+
+R = TypeVar("R")
 
 log = logging.getLogger("reactor")
 
@@ -45,29 +50,24 @@ class Reader:
         self.shelf = Shelf(settings.prefetch)
         self._address = address
         self._url = url
-        self._topic = address.path
+        self._called = Names(address.path)
+        self._there = Discovery(self._called, url, settings.discover)
         self._settings = settings
         self._group = group
         self._follow = follow
         self._need_ends = not follow or start == "latest"
         self._health = Health(url)
-        self._commits = Commits(self._topic, self.shelf, self._health, self.shelf.fail)
-        self._starts = Starts(self._topic, start, self._ask)
-        self._incoming = Incoming(self._topic, self._commits.owned, None if follow else self._starts.ends)
+        self._commits = Commits(self._called, self.shelf, self._health, self.shelf.fail)
+        self.starts = Starts(self._called, start, self._ask)
+        self._incoming = Incoming(self._called, self._commits.owned, None if follow else self.starts.ends)
         self._serve: Callable[[float], object] = time.sleep
         self._patience: float | None = settings.patience
         self._turns: dict[str, int] = {}
         """How often each partition has come here."""
-        self._names: list[str] = []
         self._paused: list[TopicPartition] = []
         self._full_since: float | None = None
         self._joined: float | None = None
         """When the partitions were dealt last."""
-        self._looked = 0.0
-
-    @property
-    def sought(self) -> dict[str, int]:
-        return self._starts.sought
 
     def run(self, opened: Waiter[None]) -> None:
         """Be the thread; ``opened`` is told once the topic was found, or why not."""
@@ -91,8 +91,10 @@ class Reader:
             self.shelf.release()
 
     def _open(self) -> Consumer:
-        found = reach(self._address, self._url, self._topic, self._settings, self._stopped)
-        self._names = [str(n) for n in range(found.partitions)]
+        several = self._called.several
+        if not several:
+            found = reach(self._address, self._url, self._address.path, self._settings, self._stopped)
+            self._there.knows(self._called.of_topic(found.partitions))
         values = {
             # A consumer without a group has a name for one all the same; the broker never hears of it.
             **consuming(self._address, self._settings, self._group or "reactor"),
@@ -102,10 +104,12 @@ class Reader:
         consumer = client(self._url, Consumer, values)
         try:
             self._serve = lambda seconds: consumer.poll(seconds)
+            if several:
+                self._there.knows(self._tried(lambda seconds: self._called.found(consumer, seconds)))
             if self._need_ends:
-                self._starts.look(consumer, found.partitions)
+                self.starts.look(consumer, self._there.known)
             if self._group is not None:
-                self._starts.found(consumer, self._names)
+                self.starts.found(consumer, self._there.known)
             self._patience = None
         except BaseException:
             consumer.close()
@@ -116,6 +120,9 @@ class Reader:
         return self.shelf.stopped
 
     def _ask(self, call: Callable[[float], list[TopicPartition]]) -> list[TopicPartition]:
+        return self._tried(call)
+
+    def _tried(self, call: Callable[[float], R]) -> R:
         patience = float("inf") if self._patience is None else self._patience
         return Attempt(self._health, patience, self._stopped).until(call, self._serve)
 
@@ -131,20 +138,28 @@ class Reader:
         # From here on callbacks of a rebalance ask the broker: they can't poll meanwhile.
         self._serve = time.sleep
         if self._group is None:
-            self._assigned(consumer, [TopicPartition(self._topic, int(name)) for name in self._names])
-            self._looked = time.monotonic()
+            self._assigned(consumer, [self._called.place(name) for name in self._there.known])
         else:
-            consumer.subscribe(
-                [self._topic],
-                on_assign=self._guarded(self._assigned),
-                on_revoke=self._guarded(self._revoked),
-                on_lost=self._guarded(self._lost),
-            )
+            self._subscribe(consumer)
         while not shelf.stopped and shelf.error is None:
             if self._group is not None:
                 self._commits.step(consumer)
             self._step(consumer)
             self._health.check()
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        topics = self._there.topics
+        if topics:
+            consumer.subscribe(
+                topics,
+                on_assign=self._guarded(self._assigned),
+                on_revoke=self._guarded(self._revoked),
+                on_lost=self._guarded(self._lost),
+            )
+        elif self._follow:
+            consumer.unsubscribe()
+        else:
+            self._joined = 0.0  # there is nothing to wait for
 
     def _guarded(
         self, call: Callable[[Consumer, list[TopicPartition]], None]
@@ -169,13 +184,13 @@ class Reader:
         if room >= 1:
             self._full_since = None
             if self._paused:
-                owned = self._commits.owned
-                consumer.resume([place for place in self._paused if str(place.partition) in owned])
+                owned, called = self._commits.owned, self._called
+                consumer.resume([place for place in self._paused if called.of(place) in owned])
                 self._paused = []
         first = consumer.poll(_SOON if self._group is not None and self._commits.in_flight() else _IDLE)
         if first is not None:
             self._take(consumer, first, min(room, _BATCH) - 1)
-        elif self._group is None and self._follow:
+        if self._follow and (self._group is None or self._called.several):
             self._discover(consumer)
         if not self._follow and self._at_end():
             self.shelf.finish()
@@ -205,9 +220,10 @@ class Reader:
     def _take(self, consumer: Consumer, first: Message, more: int) -> None:
         messages = [first]
         if more > 0:
-            turn = self._turns.get(str(first.partition()))
+            name = self._called.of(first)
+            turn = self._turns.get(name)
             messages += consumer.consume(more, 0)
-            if self._turns.get(str(first.partition())) != turn:
+            if self._turns.get(name) != turn:
                 del messages[0]  # it went and came back meanwhile: it is read again
         batch: list[Delivery] = []
         for message in messages:
@@ -222,13 +238,14 @@ class Reader:
     def _told(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            name, offset = str(message.partition()), message.offset()
-            if not self._follow and offset is not None and offset >= self._starts.ends.get(name, 0):
+            name, offset = self._called.of(message), message.offset()
+            if not self._follow and offset is not None and offset >= self.starts.ends.get(name, 0):
                 self._incoming.done.add(name)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise TopicError(
-                f"{self._url}: partition {message.partition()} has to be read from {message.offset()} on, which "
-                "isn't there any more: it keeps too little, or was made anew; gap=earliest goes on with what is"
+                f"{self._url}: partition {self._called.of(message)} has to be read from {message.offset()} on, "
+                "which isn't there any more: it keeps too little, or was made anew; gap=earliest goes on with "
+                "what is"
             )
         elif (refused := refusal(self._url, error)) is not None:
             raise refused
@@ -244,29 +261,30 @@ class Reader:
         return all(name in self._incoming.done for name in owned)
 
     def _discover(self, consumer: Consumer) -> None:
-        """Without a group nobody tells of new partitions."""
-        if time.monotonic() - self._looked < self._settings.discover:
+        """Nobody tells of new topics; nor of new partitions, where there is no group."""
+        topics = self._there.topics
+        if not self._there.changed(consumer):
             return
-        self._looked = time.monotonic()
-        try:
-            found = consumer.list_topics(self._topic, timeout=1.0).topics[self._topic].partitions
-        except (KafkaException, KeyError):
-            return
-        new = [TopicPartition(self._topic, n) for n in found if str(n) not in self._commits.owned]
-        if new:
-            self._assigned(consumer, new)
+        owned, place = self._commits.owned, self._called.place
+        gone = self._there.gone(owned)
+        self._gone(gone)
+        if self._group is None:
+            consumer.incremental_unassign([place(name) for name in gone])
+            self._assigned(consumer, [place(name) for name in self._there.known if name not in owned])
+        elif self._there.topics != topics:
+            self._subscribe(consumer)
 
     # Rebalances -----------------------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        names = [str(place.partition) for place in places]
+        names = [self._called.of(place) for place in places]
         self._joined = time.monotonic()
         if not names:
             return
         shelf = self.shelf
-        group = {} if self._group is None else self._starts.committed(consumer, names)
-        starts, new = self._starts.of(consumer, names, group, shelf.delivered)
-        assigned = [TopicPartition(self._topic, int(name), starts[name]) for name in names]
+        group = {} if self._group is None else self.starts.committed(consumer, names)
+        starts, new = self.starts.of(consumer, names, group, shelf.delivered)
+        assigned = [self._called.place(name, starts[name]) for name in names]
         consumer.incremental_assign(assigned)
         if self._paused:
             consumer.pause(assigned)
@@ -274,7 +292,7 @@ class Reader:
         for name in names:
             self._turns[name] = self._turns.get(name, 0) + 1
             self._incoming.done.discard(name)
-            if not self._follow and starts[name] >= self._starts.ends.get(name, 0):
+            if not self._follow and starts[name] >= self.starts.ends.get(name, 0):
                 self._incoming.done.add(name)
         with shelf.changed:
             self._commits.owned.update((name, group.get(name, -1)) for name in names)
@@ -283,15 +301,16 @@ class Reader:
                 shelf.settled.setdefault(name, at)
 
     def _revoked(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        names = [str(place.partition) for place in places]
+        names = [self._called.of(place) for place in places]
         self.shelf.drop(set(names))
         if not self.shelf.stopped:
-            self._commits.hand_over(consumer, names, self._settings.revoke_patience)
+            there = [name for name in names if name in self._commits.owned]  # not those whose topic is gone
+            self._commits.hand_over(consumer, there, self._settings.revoke_patience)
         self._gone(names)
         consumer.incremental_unassign(list(places))
 
     def _lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        names = [str(place.partition) for place in places]
+        names = [self._called.of(place) for place in places]
         log.warning("%s: the group has gone on without this member, which begins anew", self._url)
         self.shelf.drop(set(names))
         self._gone(names)

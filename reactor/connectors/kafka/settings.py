@@ -55,7 +55,7 @@ class Kafka(Settings, frozen=True, kw_only=True):
     revoke_patience: float = 10.0
     """How long a partition that goes to another member may be held until what is in flight is settled."""
     discover: float = 30.0
-    """New partitions are looked for so often."""
+    """New partitions, and new topics of a pattern, are looked for so often."""
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
     gap: Literal["fail", "earliest"] = "fail"
     """Where the next message isn't kept any more: fail, or go on with the earliest that is."""

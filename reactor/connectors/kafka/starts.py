@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from reactor.connectors.codec import microseconds
 from reactor.connectors.kafka.cluster import error_of
+from reactor.connectors.kafka.names import Names
 from reactor.connectors.kafka.shelf import Positions
 from reactor.connectors.log import From
 
@@ -22,33 +23,46 @@ _LATEST, _EARLIEST = -1, -2
 class Starts:
     """The first positions of one opening's partitions."""
 
-    def __init__(self, topic: str, start: From, ask: Ask) -> None:
-        self._topic = topic
+    def __init__(self, names: Names, start: From, ask: Ask) -> None:
+        self._names = names
         self._start = start
         self._ask = ask
+        self._known = False
+        """True for a group that has read before: what it knows nothing of was made since."""
         self.ends: Positions = {}
         """Where each partition ended as of opening; only where somebody has to know."""
         self.sought: Positions = {}
         """Positions of a checkpoint: they count once, and more than the group's."""
+        self.begun: Positions = {}
+        """Of partitions that began at their end, or at a time: where."""
 
-    def look(self, consumer: Consumer, partitions: int) -> None:
+    def seek(self, positions: Mapping[str, int]) -> None:
+        self.sought.update(positions)
+        self._known = self._known or bool(positions)
+
+    def look(self, consumer: Consumer, names: Sequence[str]) -> None:
         """Take down where the partitions end now."""
-        self.ends.update(self._at(consumer, [str(n) for n in range(partitions)], _LATEST))
+        self.ends.update(self._at(consumer, names, _LATEST))
 
     def _at(self, consumer: Consumer, names: Sequence[str], time: int) -> Positions:
-        asked = [TopicPartition(self._topic, int(name), time) for name in names]
+        asked = [self._names.place(name, time) for name in names]
+        if not asked:
+            return {}
         found = self._ask(lambda seconds: _whole(consumer.offsets_for_times(asked, timeout=seconds)))
-        return {str(each.partition): each.offset for each in found}
+        return {self._names.of(each): each.offset for each in found}
 
     def committed(self, consumer: Consumer, names: Sequence[str]) -> Positions:
         """Return the group's positions, of those partitions that have one."""
-        asked = [TopicPartition(self._topic, int(name)) for name in names]
+        asked = [self._names.place(name) for name in names]
+        if not asked:
+            return {}
         found = self._ask(lambda seconds: _whole(consumer.committed(asked, timeout=seconds)))
-        return {str(each.partition): each.offset for each in found if each.offset >= 0}
+        return {self._names.of(each): each.offset for each in found if each.offset >= 0}
 
     def found(self, consumer: Consumer, names: Sequence[str]) -> None:
         """A group that is new begins now: where, is told before it reads."""
         group = self.committed(consumer, names)
+        self._known = bool(group)
         unknown = [name for name in names if name not in group]
         if not unknown:
             return
@@ -56,7 +70,9 @@ class Starts:
             new = self._at(consumer, unknown, _EARLIEST)
         else:
             _, new = self.of(consumer, unknown, group, {})
-        places = [TopicPartition(self._topic, int(name), at) for name, at in new.items()]
+        places = [self._names.place(name, at) for name, at in new.items()]
+        if not places:
+            return
 
         def told(seconds: float) -> list[TopicPartition]:
             try:
@@ -91,9 +107,10 @@ class Starts:
             new = self._at(consumer, unknown, max(milliseconds, 0))
             if later := [name for name in unknown if new[name] < 0]:  # there is nothing as late as that
                 new |= self._at(consumer, later, _LATEST)
-        elif self._start == "latest":
-            # A partition that was made after opening is read from its beginning: nobody has passed over it.
+        elif self._start == "latest" and not self._known:
+            # What was made after opening is read from its beginning: nobody has passed over it.
             new = {name: self.ends[name] for name in unknown if name in self.ends}
+        self.begun |= new
         starts |= {name: new.get(name, OFFSET_BEGINNING) for name in unknown}
         return starts, new
 
