@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 
@@ -20,18 +20,26 @@ class Saved:
 
     ``rows`` are values by key, GONE for a key that is no more; with ``complete`` a key that isn't among them is
     gone, too. ``own`` is what belongs to no key. Values that aren't ``frozen`` may change with the next event:
-    they have to be encoded before it.
+    they have to be encoded before it. ``gone`` are whole tables that are no more, each with its name; the key of a
+    row is the pair of that and the key in it. Nobody else has them: who saves takes them apart elsewhere.
     """
 
-    __slots__ = ("complete", "frozen", "own", "rows")
+    __slots__ = ("complete", "frozen", "gone", "own", "rows")
 
     def __init__(
-        self, rows: Mapping[Any, Any], own: Any = None, *, complete: bool = False, frozen: bool = False
+        self,
+        rows: Mapping[Any, Any],
+        own: Any = None,
+        *,
+        complete: bool = False,
+        frozen: bool = False,
+        gone: Sequence[tuple[Any, dict[Any, Any]]] = (),
     ) -> None:
         self.rows = rows
         self.own = own
         self.complete = complete
         self.frozen = frozen
+        self.gone = gone
 
     def changes(self, before: Saved | None) -> Iterator[tuple[Any, Any]]:
         """Yield keys with their new values, or GONE; ``before`` is what this operator handed over last."""

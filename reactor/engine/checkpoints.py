@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -13,6 +13,7 @@ from reactor.core import GONE, Saved, Source, StateLocked, StateMismatch, clock,
 from reactor.delivery import Change, Checkpoint, Checkpoints, Packing, Pair
 from reactor.engine.barriers import MOMENT, Coordinator, Reached
 from reactor.engine.elements import Barrier
+from reactor.engine.encoded import Encoded
 from reactor.engine.failures import noted
 from reactor.engine.limits import Limits
 from reactor.engine.saving import Restored, Taken, layout_of
@@ -36,16 +37,46 @@ _PLAIN = (str, int, bytes)
 
 
 class _Pending:
-    """What an operator has handed over and isn't stored yet."""
+    """What an operator has handed over and isn't stored yet: in parts, of which the later ones count."""
 
-    __slots__ = ("complete", "held", "packed", "saved")
+    __slots__ = ("complete", "dropped", "held", "parts")
 
     def __init__(self) -> None:
-        self.packed: dict[bytes, bytes | None] = {}
-        self.saved: list[tuple[Saved, Saved | None]] = []
-        """What can be encoded later: with what was handed over before it."""
+        self.parts: list[Encoded | _Frozen | _Gone] = []
+        self.dropped: list[Encoded | _Frozen | _Gone] = []
+        """Parts that don't count any more: there may be very much in them, so the store's thread lets go of it."""
         self.held = b""
         self.complete = False
+
+    def overtaken(self) -> None:
+        """All that was handed over before is out of date: what comes now is complete."""
+        self.dropped += self.parts
+        self.parts = []
+        self.complete = True
+
+    def let_go(self) -> None:
+        """On the store's thread."""
+        for part in (*self.dropped, *self.parts):
+            if isinstance(part, Encoded):
+                for _ in part.taken():
+                    pass
+            elif isinstance(part, _Gone):
+                while part.table:
+                    part.table.popitem()
+
+
+class _Frozen(NamedTuple):
+    """What is encoded later: with what was handed over before it."""
+
+    saved: Saved
+    before: Saved | None
+
+
+class _Gone(NamedTuple):
+    """A table that is no more."""
+
+    name: Any
+    table: dict[Any, Any]
 
 
 class Checkpointing(Coordinator):
@@ -74,7 +105,7 @@ class Checkpointing(Coordinator):
         self._opened = False
         self._pending: dict[int, dict[str, _Pending]] = {}
         """By the number of the checkpoint that it belongs to, and the operator."""
-        self._settled: dict[str, dict[bytes, bytes | None]] = {}
+        self._settled: dict[str, Encoded] = {}
         self._before: dict[str, Saved] = {}
         self._fresh: set[str] = set()
         """Operators whose rows of an earlier run don't count."""
@@ -272,17 +303,13 @@ class Checkpointing(Coordinator):
         return number + 1 if number else self.fence * _EPOCH + 1
 
     def _take(self, pending: _Pending, identity: str, taken: Taken) -> None:
-        pack, row = self.packing.pack, self.packing.row
         saved = taken.saved
-        settled = self._settled.pop(identity, {})
-        if pending.packed:
-            pending.packed |= settled
-        else:
-            pending.packed = settled
+        rows = self._settled.pop(identity, None) or Encoded()
+        pending.parts.append(rows)
         if saved.complete:
-            pending.complete = True
-            pending.packed.clear()
-            pending.saved.clear()
+            pending.overtaken()
+            rows = Encoded()
+            pending.parts.append(rows)
         if identity in self._fresh:
             self._fresh.discard(identity)
             pending.complete = True
@@ -290,28 +317,36 @@ class Checkpointing(Coordinator):
             before = self._before.get(identity)
             if before is None:  # what was restored, and is no more, isn't among what differs
                 pending.complete = True
-            pending.saved.append((saved, before))
+            pending.parts.append(_Frozen(saved, before))
             self._before[identity] = saved
         else:
-            for key, value in saved.changes(None):
-                if value is GONE:
-                    pending.packed[ROW + self.packing.key(key)] = None
-                else:
-                    packed = row(key, value)
-                    pending.packed[ROW + packed[0]] = packed[1]
-        pending.packed[OWN] = pack(taken.own)
+            rows.put(self._pairs(saved.changes(None)))
+            self._before.pop(identity, None)
+        gone = [_Gone(name, table) for name, table in saved.gone]
+        if saved.complete:
+            pending.dropped += gone
+        else:
+            pending.parts += gone
+        rows.put([(OWN, self.packing.pack(taken.own))])
         # Now: what is held are the events themselves, and who gets them next may change them in their place.
-        pending.held = pack(taken.held)
+        pending.held = self.packing.pack(taken.held)
+
+    def _pairs(self, rows: Iterable[tuple[Any, Any]]) -> Iterator[Pair]:
+        """Encode rows."""
+        key_of, row = self.packing.key, self.packing.row
+        for key, value in rows:
+            if value is GONE:
+                yield ROW + key_of(key), None
+            else:
+                packed_key, packed_value = row(key, value)
+                yield ROW + packed_key, packed_value
 
     def settled(self, identity: str, rows: Mapping[Any, Any]) -> None:
         """A part of what has changed, ahead of the next barrier."""
-        found = self._settled.setdefault(identity, {})
-        for key, value in rows.items():
-            if value is GONE:
-                found[ROW + self.packing.key(key)] = None
-            else:
-                packed = self.packing.row(key, value)
-                found[ROW + packed[0]] = packed[1]
+        found = self._settled.get(identity)
+        if found is None:
+            found = self._settled[identity] = Encoded()
+        found.put(self._pairs(rows.items()))
 
     def sent(self, barrier: Barrier, source: int, position: int | None) -> None:
         self._sent_at[source] = position
@@ -488,28 +523,28 @@ class Checkpointing(Coordinator):
 
     def _change(self, identity: str, each: Sequence[_Pending]) -> Change:
         wholes = [at for at, pending in enumerate(each) if pending.complete]
-        return Change(identity, self._rows(identity, each[wholes[-1] if wholes else 0 :]), bool(wholes))
+        return Change(identity, self._rows(identity, each, wholes[-1] if wholes else 0), bool(wholes))
 
-    def _rows(self, identity: str, each: Sequence[_Pending]) -> Iterator[Pair]:
-        """Encode; on the store's thread."""
+    def _rows(self, identity: str, each: Sequence[_Pending], first: int) -> Iterator[Pair]:
+        """Encode, from the ``first`` on; on the store's thread."""
         try:
-            yield from self._encoded(each)
+            for pending in each[:first]:
+                pending.let_go()
+            for pending in each[first:]:
+                yield from self._encoded(pending)
         except Exception as error:
             raise noted(error, self.pipeline, identity) from None
 
-    def _encoded(self, each: Sequence[_Pending]) -> Iterator[Pair]:
-        row = self.packing.row
-        for pending in each:
-            while pending.packed:  # here, off the loop, they are also let go of
-                yield pending.packed.popitem()
-            for saved, before in pending.saved:
-                for key, value in saved.changes(before):
-                    if value is GONE:
-                        yield ROW + self.packing.key(key), None
-                    else:
-                        packed_key, packed_value = row(key, value)
-                        yield ROW + packed_key, packed_value
-            yield HELD, pending.held
+    def _encoded(self, pending: _Pending) -> Iterator[Pair]:
+        for part in pending.parts:
+            if isinstance(part, Encoded):  # here, off the loop, it is also let go of
+                yield from part.taken()
+            elif isinstance(part, _Frozen):
+                yield from self._pairs(part.saved.changes(part.before))
+            else:
+                yield from self._pairs(_emptied(part))
+        yield HELD, pending.held
+        pending.let_go()
 
     def _wanted(self, source: int) -> int | None:
         """Behind this position no end has wanted anything of the source (take): the group goes no further."""
@@ -541,6 +576,13 @@ class Checkpointing(Coordinator):
 
     async def commit(self) -> None:
         """Positions are committed as each checkpoint is decided."""
+
+
+def _emptied(gone: _Gone) -> Iterator[tuple[Any, Any]]:
+    """Yield the table's rows as gone, and let go of them."""
+    while gone.table:
+        key, _ = gone.table.popitem()
+        yield (gone.name, key), GONE
 
 
 __all__ = ["Checkpointing"]

@@ -18,7 +18,7 @@ from reactor.operators import Ordered
 from reactor.windows import Kernel
 
 _NAME = re.compile(r"([a-z]+)(\d+)(_[a-z]*)?")
-_FOUND_AGAIN = frozenset({"lo", "hi", "pane", "due", "k", "changed", "noted", "noting"})
+_FOUND_AGAIN = frozenset({"lo", "hi", "pane", "due", "k", "changed", "noted", "noting", "parts"})
 
 
 def kind_of(node: Node) -> str:
@@ -86,7 +86,8 @@ def take(states: dict[str, Any], at: int, *, over: bool = False) -> Taken | None
     kernel = states.get(f"k{at}")
     if isinstance(kernel, Kernel):
         saved = kernel.saved()
-        saved = Saved({}, saved.own, complete=True, frozen=True) if over else saved
+        if over:
+            saved = Saved({}, saved.own, complete=True, frozen=True, gone=saved.gone)
         return Taken(saved, (saved.own, {name: states[full] for name, full in variables.items()}))
     if not variables:
         return None

@@ -37,10 +37,10 @@ BREATH = 0.003
 _FIRST_LIMIT = 16
 
 _SETTLED = 1024
-"""So many rows are encoded at once, where many more have changed since the last barrier."""
+"""So many rows are encoded at once, where many more have changed since the last barrier; then others run."""
 
-_PIECES = 8
-"""And so often between two chunks; between the pieces others run."""
+_LONG = 0.005
+"""If that took more seconds than these, fewer rows at once."""
 
 
 class _Held:
@@ -91,6 +91,7 @@ class Stage(Failing):
         self._passed = 0
         """The last barrier that has gone on."""
         self.saves = run.graph.checkpoints is not None
+        self._piece = _SETTLED
         self._running: Running | None = None
         self.states: dict[str, Any] = {}
         self._loop: Loop | None = plan.loop
@@ -497,13 +498,20 @@ class Stage(Failing):
         self.prime()
 
     async def _settle(self) -> None:
-        """Where very much has changed, a part of it is encoded now: a barrier shall not hold up the flow."""
+        """Where very much has changed, it is encoded now, in pieces: at a barrier it would all be at once."""
         for at, node in enumerate(self.nodes):
-            for _ in range(_PIECES):
-                rows = settle(self.states, at, _SETTLED, 2 * _SETTLED)
+            while True:
+                began = time.thread_time()
+                most = min(self._piece, _SETTLED)
+                rows = settle(self.states, at, most, 2 * most)
                 if not rows:
                     break
                 self.run.coordinator.settled(self.run.identities[node], rows)
+                took = time.thread_time() - began
+                if took > _LONG:
+                    self._piece = max(most // 2, 16)
+                elif took < _LONG / 4:
+                    self._piece = 2 * most
                 await anyio.lowlevel.checkpoint()
 
     def _count_dropped(self) -> None:

@@ -65,8 +65,10 @@ class Panes(Kernel):
         """True where each change is noted in ``changed``; else a barrier takes a copy: what differs is found."""
         self._copied: dict[int, dict[Any, Any]] = {}
         """The copy that the last barrier took."""
-        self._leaving: deque[tuple[int, Iterator[Any], int]] = deque()
-        """Panes that are no more and whose rows are still to be noted as gone: start, keys, how many at first."""
+        self._unnoted: deque[tuple[int, Iterator[Any], int]] = deque()
+        """Panes whose rows are still to be noted: start, keys, how many are left."""
+        self._gone: list[tuple[int, Pane]] = []
+        """Panes that are no more, since the last barrier: with too many rows to note, or let go of, them here."""
 
     # Rows ---------------------------------------------------------------------------------------------------
 
@@ -169,7 +171,7 @@ class Panes(Kernel):
         while n < len(starts) and self._last_end(starts[n]) + self.lateness <= watermark:
             gone = self._panes.pop(starts[n])
             if self.changed is not None and self.noting:
-                self._leaving.append((starts[n], iter(gone), len(gone)))
+                self._gone.append((starts[n], gone))
             n += 1
         del starts[:n]
 
@@ -192,20 +194,20 @@ class Panes(Kernel):
 
     @property
     def noted(self) -> int:
-        return super().noted + sum(count for _, _, count in self._leaving)
+        return super().noted + sum(left for _, _, left in self._unnoted)
 
     def _note(self, most: int) -> None:
-        """Note up to ``most`` rows of panes that are no more: there may be too many to do it at once."""
-        changed, leaving = self.changed, self._leaving
+        """Note up to ``most`` rows of panes that weren't noted as they changed."""
+        changed, unnoted = self.changed, self._unnoted
         assert changed is not None
-        while most > 0 and leaving:
-            start, keys, count = leaving[0]
-            some = dict.fromkeys([(start, key) for key in islice(keys, most)])
-            changed.update(some)
-            if len(some) < most:
-                leaving.popleft()
+        while most > 0 and unnoted:
+            start, keys, left = unnoted[0]
+            some = [(start, key) for key in islice(keys, most)]
+            changed.update(dict.fromkeys(some))
+            if left > len(some) > 0:
+                unnoted[0] = start, keys, left - len(some)
             else:
-                leaving[0] = start, keys, max(count - most, 0)
+                unnoted.popleft()
             most -= len(some)
 
     def some(self, most: int) -> dict[Any, Any]:
@@ -214,13 +216,16 @@ class Panes(Kernel):
 
     def saved(self) -> Saved:
         assert self.changed is not None
+        gone, self._gone = self._gone, []
         if self.noting and not self._panes:
-            self._leaving.clear()
+            self._unnoted.clear()
             self.changed.clear()
-            return Saved({}, self.own(), complete=True)
+            return Saved({}, self.own(), complete=True, gone=gone)
         if self.noting:
             self._note(sys.maxsize)
-            return super().saved()
+            saved = super().saved()
+            saved.gone = gone
+            return saved
         self.changed.clear()
         self._copied = {start: dict(pane) for start, pane in self._panes.items()}
         return Copied(self._copied, self.own())
@@ -230,11 +235,9 @@ class Panes(Kernel):
         if self.noting or self.changed is None or self.open <= COPIED:
             return
         self.noting = True
-        for start, pane in self._panes.items():
-            self.changed.update(((start, key), None) for key in pane)
-        for start, copy in self._copied.items():
-            if start not in self._panes:
-                self.changed.update(((start, key), None) for key in copy)
+        gone = {start: copy for start, copy in self._copied.items() if start not in self._panes}
+        for start, rows in (*self._panes.items(), *gone.items()):
+            self._unnoted.append((start, iter(list(rows)), len(rows)))
         self._copied = {}
 
     def row(self, key: Any) -> Any:

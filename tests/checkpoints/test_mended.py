@@ -33,7 +33,6 @@ from reactor import (
     Tumbling,
     topic,
 )
-from reactor.core import GONE
 from reactor.engine import stage
 from reactor.windows import Counting, panes
 from reactor.windows.times import BEGINNING
@@ -534,23 +533,53 @@ async def test_a_drain_may_overtake_a_barrier_that_one_input_hasnt_sent(place: s
     assert Counter(sink.seen) == Counter([*range(1, 51), *range(1001, 1051)])
 
 
-async def test_rows_of_a_pane_that_is_gone_are_noted_little_by_little(place: str) -> None:
-    """A window of very many keys ends: noting them all at once would stop everything else."""
+def large() -> panes.Panes:
+    """Windows with 1000 keys in one pane, which is too large to be copied."""
     kernel = panes.Panes(100, 100, 0, 0, Counting())
     kernel.track()
     kernel.noting = True
+    states = kernel.pane(5, BEGINNING)
+    assert states is not None
+    assert kernel.changed is not None
     for key in range(1000):
-        states = kernel.pane(5, BEGINNING)
-        assert states is not None
-        assert kernel.changed is not None
         states[key] += 1
         kernel.changed[0, key] = None
     assert len(kernel.saved().rows) == 1000
+    return kernel
+
+
+async def test_a_pane_that_is_gone_is_handed_over_whole() -> None:
+    """A window of very many keys ends: to note them, or to free them, would stop everything else."""
+    kernel = large()
     kernel.pane(150, BEGINNING)  # the next window is open
     assert len(list(kernel.fire(100))) == 1000
-    assert (kernel.noted, len(kernel.changed or ())) == (1000, 0)
+    assert (kernel.noted, kernel.changed) == (0, {})
+    saved = kernel.saved()
+    ((start, table),) = saved.gone
+    assert (start, list(table), saved.rows, saved.complete) == (0, list(range(1000)), {}, False)
+    assert not kernel.saved().gone
+
+
+async def test_the_last_pane_that_is_gone_is_handed_over_to_be_freed() -> None:
+    kernel = large()
+    assert len(list(kernel.fire(100))) == 1000
+    saved = kernel.saved()
+    assert (len(saved.gone), saved.rows, saved.complete) == (1, {}, True)
+
+
+async def test_rows_of_panes_that_have_grown_are_noted_little_by_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(panes, "COPIED", 999)
+    kernel = panes.Panes(100, 100, 0, 0, Counting())
+    kernel.track()
+    states = kernel.pane(5, BEGINNING)
+    assert states is not None
+    states.update(dict.fromkeys(range(1000), 1))
+    kernel.grown()
+    assert (kernel.noting, kernel.noted, kernel.changed) == (True, 1000, {})
+    states[1000] = 1  # and what comes from now on is noted by who changes it
     first = kernel.some(300)
-    assert (len(first), set(first.values()), kernel.noted) == (300, {GONE}, 700)
-    rest = kernel.saved().rows
-    assert set(first) | set(rest) == {(0, key) for key in range(1000)}
+    assert (first, kernel.noted) == ({(0, key): 1 for key in range(300)}, 700)
+    assert kernel.saved().rows == {(0, key): 1 for key in range(300, 1000)}
     assert kernel.noted == 0

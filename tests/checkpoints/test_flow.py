@@ -1,0 +1,112 @@
+"""Checkpoints of very many keys: the event loop is never held for long.
+
+In the loop's thread's own time, so that what the machine gives to other processes doesn't count; what pytest and
+other tests have left behind is no matter of the garbage collector meanwhile.
+"""
+
+import gc
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from reactor import Checkpoints, Pipeline, Stream, Tumbling, Windowed
+from reactor.engine.encoded import Encoded
+
+MOST = 0.05
+"""Seconds; to encode 150,000 rows at once takes some 300 ms."""
+KEYS = 150_000
+
+
+@pytest.fixture(autouse=True)
+def frozen() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+async def held(gaps: list[float]) -> None:
+    """Note how long another task waits for each of its turns."""
+    last = time.thread_time()
+    while True:
+        await checkpoint()
+        now = time.thread_time()
+        gaps.append(now - last)
+        last = now
+
+
+@pytest.mark.anyio
+async def test_a_window_of_very_many_keys_is_saved_and_ends_just_before_a_barrier(tmp_path: Path) -> None:
+    """There is no time between to note what is gone, or what has grown, little by little."""
+    saved, fired, over = anyio.Event(), anyio.Event(), anyio.Event()
+    gaps: list[float] = []
+    results = 0
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(KEYS):
+            yield number
+        await saved.wait()
+        yield KEYS
+        await over.wait()
+
+    def count(result: Windowed[int, int]) -> None:
+        nonlocal results
+        results += 1
+        if results == KEYS:
+            fired.set()
+
+    keyed = (
+        Stream(numbers()).event_time(lambda number: number // KEYS, unit="s").key_by(lambda number: number)
+    )
+    pipeline = Pipeline(
+        "p",
+        keyed.window(Tumbling(1), name="totals").sum().to(count),
+        checkpoint=Checkpoints(f"sqlite:{tmp_path / 'state.db'}", interval=3600, when_idle=False),
+    )
+    async with pipeline.start() as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(held, gaps)
+        while run.metrics().events_in < KEYS:
+            await anyio.sleep(0.001)
+        first = await run.checkpoint()
+        saved.set()
+        await fired.wait()
+        second = await run.checkpoint()
+        tasks.cancel_scope.cancel()
+        assert second.number > first.number
+        over.set()
+    assert max(gaps) < MOST
+
+
+def worst(add: Callable[[list[Any]], None]) -> float:
+    """Return how long the longest of many steps took, of a thousand rows each."""
+    took = 0.0
+    for first in range(0, 400_000, 1000):
+        rows = [(b"%d" % n, None) for n in range(first, first + 1000)]
+        began = time.thread_time()
+        add(rows)
+        took = max(took, time.thread_time() - began)
+    return took
+
+
+def test_many_rows_are_kept_without_a_long_step() -> None:
+    """A dict takes 15 ms for one, when it grows."""
+    table: dict[Any, Any] = {}
+    assert min(worst(rows.put) for rows in (Encoded(), Encoded())) < worst(table.update) / 3
+    rows = Encoded()
+    rows.put([(b"a", b"1"), (b"b", b"2")])
+    rows.put((b"%d" % n, b"3") for n in range(20_000))
+    rows.put([(b"a", b"4"), (b"c", None), (b"7", None)])
+    taken = list(rows.taken())
+    assert dict(taken) == {b"%d" % n: b"3" for n in range(20_000)} | {
+        b"a": b"4",
+        b"b": b"2",
+        b"c": None,
+        b"7": None,
+    }
+    assert len(taken) <= 20_002 + 3
+    assert not list(rows.taken())
