@@ -1,4 +1,4 @@
-"""``python -m reactor dead-letters``: list, show, edit, replay, discard."""
+"""``python -m reactor dead-letters``: list, show, edit, replay, discard, clear."""
 
 from __future__ import annotations
 
@@ -223,6 +223,13 @@ def discard(
         return "discarded"
 
     _each(url, ids, all, (pipeline, operator, error, since, until), one)
+
+
+@app.command()
+def clear(url: Url) -> None:
+    """Take those that were replayed or discarded out of a queue (SQS, Pub/Sub). A log keeps them."""
+    number = guarded(lambda: dead_letters(url).clear())
+    out.print(f"{number} dead letter{'s'[: number != 1]} taken out of the queue", highlight=False)
 
 
 Filters = tuple[str | None, str | None, str | None, datetime | None, datetime | None]

@@ -10,7 +10,7 @@ import msgspec
 
 from reactor.connectors.brokers import Broker
 from reactor.core import Record
-from reactor.deadletters.waiting import other_events, waiting
+from reactor.deadletters.waiting import clear, everything, other_events, waiting
 from reactor.delivery import StoredLetter, StoredRecord
 from reactor.topics import Topic
 
@@ -66,12 +66,9 @@ class Index:
     async def refresh(self) -> None:
         """Read what has come since the last time; all of it, at a broker."""
         if isinstance(self._letters._log, Broker):
-            actions, letters = await waiting(self._actions, self._letters)
-            self._of, self._replays, self._later = {}, {}, {}
-            self.kept = letters
-            for action in actions:
-                self.note(action)
-            for letter in letters:
+            actions, self.kept = await waiting(self._actions, self._letters)
+            self._note_all(actions)
+            for letter in self.kept:
                 self._note(letter)
             return
         async for record in Pages(self._actions, self._read[0]):
@@ -80,6 +77,23 @@ class Index:
         async for stored in Pages(self._letters, self._read[1]):
             self._read[1] = (stored.position or 0) + 1
             self._note(stored.value)
+
+    async def clear(self) -> int:
+        """Take out of the queue what is over; all that is looked at for it is what was done."""
+        if isinstance(self._letters._log, Broker):
+            self._note_all(await everything(self._actions, make=True))
+            self.kept = ()
+        return await clear(self._letters, self._over)
+
+    def _over(self, letter: StoredLetter) -> bool:
+        return self.replay(letter) is not None or any(
+            one.action == "discarded" for one in self.actions(letter)
+        )
+
+    def _note_all(self, actions: Sequence[LetterAction]) -> None:
+        self._of, self._replays, self._later = {}, {}, {}
+        for action in actions:
+            self.note(action)
 
     def note(self, action: LetterAction) -> None:
         """This was done."""

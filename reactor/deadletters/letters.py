@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from reactor.connectors.brokers import Broker
-from reactor.connectors.codec import microseconds
+from reactor.connectors.codec import JsonCodec, microseconds
 from reactor.connectors.sqlite import SqliteLog
 from reactor.core import ArgumentError, LetterError, TopicError, UnknownLetter, clock
 from reactor.deadletters.index import Index, LetterAction, LetterState, Pages
@@ -42,17 +42,21 @@ class Letters:
 
     def __init__(self, where: str | Topic[Any]) -> None:
         given = where if isinstance(where, Topic) else topic(where)
-        self._topic: Topic[StoredLetter] = given.beside(given.name, StoredLetter)._keeping()
-        self._actions: Topic[LetterAction] = given.beside(f"{given.name}.actions", LetterAction)._keeping()
-        log = self._topic._log
+        log = given._log
         self._at_broker = isinstance(log, Broker)
         if isinstance(log, Broker):
+            log, beside = log.keeping(), log.part("actions")
+            self._topic: Topic[StoredLetter] = Topic(log, JsonCodec(log.topic, (StoredLetter,)))
             can = log.capabilities
             if not can.looks and not (can.ends and can.retains):
                 raise LetterError(
                     f"{given.url}: what is read of a queue is taken out of it; keep dead letters in a topic that "
                     "can be read again and again: sqlite:, kafka:, nats:, redis:, amqp:"
                 )
+        else:
+            beside = f"{given.name}.actions"
+            self._topic = given.beside(given.name, StoredLetter)
+        self._actions: Topic[LetterAction] = given.beside(beside, LetterAction)._keeping()
         self._index = Index(self._topic, self._actions)
         self._open = False
 
@@ -136,6 +140,14 @@ class Letters:
             handing.add(letter)
         await handing.run()
         return [letter for letter in chosen if letter.later is not None]
+
+    async def clear(self) -> int:
+        """Take letters that were replayed or discarded out of their queue; return how many these were.
+
+        Only a queue (SQS, Pub/Sub) is cleared, so that what waits in it is what is open. What is taken out is
+        gone. Raises LetterError where the topic is a log.
+        """
+        return await self._index.clear()
 
     async def _refresh(self) -> None:
         log = self._topic._log

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import msgspec
 
-from reactor.connectors.brokers import Broker
+from reactor.connectors.brokers import Broker, Delivery
 from reactor.core import DecodeError, LetterError
 from reactor.delivery import StoredLetter
 from reactor.topics import Topic
@@ -30,7 +31,7 @@ async def waiting(
 
     async def take(topic: Topic[Any], make: bool) -> None:
         try:
-            found[topic.url] = await _all(topic, make)
+            found[topic.url] = await everything(topic, make=make)
         except Exception as error:  # it is raised alone, and not in a group
             errors[topic.url] = error
 
@@ -40,16 +41,22 @@ async def waiting(
     for url in (letters.url, actions.url):
         if url in errors:
             raise errors[url]
-    done = {msgspec.json.encode(one): one for one in found[actions.url]}
-    return list(done.values()), list({one.id: one for one in reversed(found[letters.url])}.values())[::-1]
+    stored: dict[str, StoredLetter] = {}
+    for letter in found[letters.url]:
+        stored.setdefault(letter.id, letter)
+    return found[actions.url], list(stored.values())
 
 
-async def _all(topic: Topic[T], make: bool) -> list[T]:
+async def everything(topic: Topic[T], *, make: bool) -> list[T]:
+    """Return all events of a topic, those that are equal once.
+
+    Without ``make`` a queue that is missing is an error.
+    """
     log = topic._log
     assert isinstance(log, Broker)
     if not log.capabilities.looks:
         try:
-            return [record.value async for record in topic.records()]
+            return _once([record.value async for record in topic.records()])
         except DecodeError as error:
             raise other_events(topic, error) from error
     deliveries = await log.look(make=make)
@@ -62,7 +69,34 @@ async def _all(topic: Topic[T], make: bool) -> list[T]:
     batch = topic._codec.decoding(())(rows)
     if batch.bad:
         raise other_events(topic, batch.bad[0].error)
-    return [record.value for record in batch.records]
+    return _once([record.value for record in batch.records])
+
+
+def _once(events: list[T]) -> list[T]:
+    return list({msgspec.json.encode(event): event for event in events}.values())
+
+
+async def clear(topic: Topic[StoredLetter], over: Callable[[StoredLetter], bool]) -> int:
+    """Take the letters that are over out of their queue; return how many these were."""
+    log = topic._log
+    if not isinstance(log, Broker) or not log.capabilities.looks:
+        raise LetterError(
+            f"{topic.url}: is a log, which keeps what is stored: there is nothing to clear; its retention takes "
+            "what is old"
+        )
+    gone: set[str] = set()
+
+    def is_over(delivery: Delivery) -> bool:
+        try:
+            letter = msgspec.json.decode(delivery.data, type=StoredLetter)
+        except msgspec.MsgspecError as error:
+            raise other_events(topic, error) from error
+        if over(letter):
+            gone.add(letter.id)
+        return letter.id in gone
+
+    await log.look(make=False, over=is_over)
+    return len(gone)
 
 
 def other_events(topic: Topic[Any], error: Exception) -> LetterError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -67,10 +67,17 @@ class Broker(Log):
         """Return this topic as one that others have made: nothing is made that keeps what is published."""
         return self
 
-    async def look(self, *, make: bool = True) -> Sequence[Delivery]:
+    def part(self, name: str) -> str:
+        """Return the name of a topic beside this one that belongs to it."""
+        return f"{self.topic}.{name}"
+
+    async def look(
+        self, *, make: bool = True, over: Callable[[Delivery], bool] | None = None
+    ) -> Sequence[Delivery]:
         """Return all that waits in a ``keeping`` topic, in any order, and leave it there; where it ``looks``.
 
-        What somebody else has in flight isn't among it. Without ``make`` a queue that is missing is a TopicError.
+        What is ``over`` is settled, and not returned. What somebody else has in flight isn't seen. Without
+        ``make`` a queue that is missing is a TopicError.
         """
         raise self.unable("look()", "subscribe a group")
 

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
-from reactor.connectors.brokers import Address, Broker, Capabilities, Consumer, Producer, Wire, configured
+from reactor.connectors.brokers import (
+    Address,
+    Broker,
+    Capabilities,
+    Consumer,
+    Delivery,
+    Producer,
+    Wire,
+    configured,
+)
 from reactor.connectors.log import From
 from reactor.connectors.pubsub.consumer import PubSubConsumer
-from reactor.connectors.pubsub.making import Maker, named, subscription_of
+from reactor.connectors.pubsub.looking import look
+from reactor.connectors.pubsub.making import Kind, Maker, named, subscription_of
 from reactor.connectors.pubsub.producer import PubSubProducer
 from reactor.connectors.pubsub.service import Service
 from reactor.connectors.pubsub.settings import PubSub
 from reactor.core import ArgumentError, MissingExtra
 
 _WRITE = "pubsub://PROJECT/TOPIC"
+_KEPT = "dead-letters"
+"""The group whose subscription keeps dead letters."""
+_MOST = 1_000_000
+"""Messages of one look."""
+_QUIET, _QUIET_HERE = 5.0, 1.0
+"""Seconds without a message after which a look ends; at the emulator, whose pulls tell what is there now."""
 
 
 class PubSubBroker(Broker):
     """A topic, and a subscription for each group: ``TOPIC-GROUP``."""
 
-    capabilities = Capabilities(retains=False, ends=False, ordered="key", replay=False, largest=10_000_000)
+    capabilities = Capabilities(
+        retains=False, ends=False, ordered="key", replay=False, largest=10_000_000, looks=True
+    )
 
-    def __init__(self, address: Address, settings: PubSub) -> None:
-
+    def __init__(self, address: Address, settings: PubSub, *, keeps: bool = False) -> None:
+        """``keeps``: a subscription of its own keeps what is published, for those who look."""
         super().__init__(address)
         self.project = address.host.removesuffix(":0")  # as an address without ports shows it
         self.settings = settings
@@ -36,6 +55,7 @@ class PubSubBroker(Broker):
         named(self.url, self.topic, "a topic")
         groups = filter(None, (group.strip() for group in settings.groups.split(",")))
         self._early = [subscription_of(self.url, self.topic, group) for group in groups]
+        self._kept = subscription_of(self.url, self.topic, _KEPT) if keeps else None
         if "/" not in settings.dead_letter and settings.dead_letter:
             named(self.url, settings.dead_letter, "a topic")
 
@@ -59,13 +79,31 @@ class PubSubBroker(Broker):
         subscription = subscription_of(self.url, self.topic, name)
         service = Service(self._what, self.settings)
         maker = Maker(service, self.project, self.topic)
-        return PubSubConsumer(service, maker, Wire(self.topic), subscription, own=group is None)
+        kind: Kind = "own" if group is None else "group"
+        return PubSubConsumer(service, maker, Wire(self.topic), subscription, kind=kind)
 
     def producer(self) -> Producer:
 
         service = Service(self._what, self.settings)
         maker = Maker(service, self.project, self.topic)
-        return PubSubProducer(service, maker, Wire(self.topic), self._early)
+        return PubSubProducer(service, maker, Wire(self.topic), self._early, self._kept)
+
+    def keeping(self) -> PubSubBroker:
+        found = type(self)(self.address, self.settings, keeps=True)
+        found.config = self.config
+        return found
+
+    async def look(
+        self, *, make: bool = True, over: Callable[[Delivery], bool] | None = None
+    ) -> Sequence[Delivery]:
+        if self._kept is None:
+            return await self.keeping().look(make=make, over=over)
+        create = make and self.settings.create
+        settings = msgspec.structs.replace(self.settings, prefetch=_MOST, create=create)
+        service = Service(self._what, settings)
+        maker = Maker(service, self.project, self.topic)
+        consumer = PubSubConsumer(service, maker, Wire(self.topic), self._kept, kind="kept")
+        return await look(consumer, self._what, _QUIET_HERE if settings.emulator else _QUIET, over)
 
     @property
     def _what(self) -> str:

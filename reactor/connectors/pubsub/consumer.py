@@ -15,7 +15,7 @@ import anyio.lowlevel
 
 from reactor.connectors.brokers import Backoff, Consumer, Delivery, Wire
 from reactor.connectors.pubsub.leases import Leases
-from reactor.connectors.pubsub.making import Maker
+from reactor.connectors.pubsub.making import Kind, Maker
 from reactor.connectors.pubsub.service import Answered, Service, portions
 from reactor.core import TopicError
 
@@ -37,7 +37,7 @@ _POLL, _POLL_MOST = 0.005, 0.1
 class PubSubConsumer(Consumer):
     """One subscription. Tokens are message ids: the ack id of a message changes when it comes again."""
 
-    def __init__(self, service: Service, maker: Maker, wire: Wire, subscription: str, *, own: bool) -> None:
+    def __init__(self, service: Service, maker: Maker, wire: Wire, subscription: str, *, kind: Kind) -> None:
         settings = service.settings
         self.prefetch = settings.prefetch
         self._service = service
@@ -45,7 +45,7 @@ class PubSubConsumer(Consumer):
         self._maker = maker
         self._wire = wire
         self._path = maker.subscription(subscription)
-        self._own = own
+        self._kind: Kind = kind
         self._opened = False
         # To the emulator a pull that was cancelled is one that still waits, and gets messages.
         self._polls = bool(settings.emulator)
@@ -69,7 +69,7 @@ class PubSubConsumer(Consumer):
         self._opened = True
         self._arrived, self._room, self._making = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         backoff = Backoff(self._service.what, patience=self._settings.patience)
-        self._first = float(await self._maker.make_subscription(self._path, backoff, own=self._own))
+        self._first = float(await self._maker.make_subscription(self._path, backoff, kind=self._kind))
         self._made = True
         self._keeper = asyncio.create_task(self._keep(), name=f"{self._path}: leases")
 
@@ -214,7 +214,7 @@ class PubSubConsumer(Consumer):
                 if busy:
                     return
                 self._lose()
-                await self._maker.make_subscription(self._path, Backoff(self._service.what), own=self._own)
+                await self._maker.make_subscription(self._path, Backoff(self._service.what), kind=self._kind)
             return
         if not error.passing:
             raise self._service.wrong(error, self._path) from error
@@ -238,7 +238,7 @@ class PubSubConsumer(Consumer):
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(Answered, TimeoutError):
                 async with asyncio.timeout(3.0):
-                    if self._own and self._made:
+                    if self._kind == "own" and self._made:
                         await self._service.remove_subscription(self._path, 2.0)
                     elif self._made:
                         await self._give_back(self._leases.clear(), 2.0)

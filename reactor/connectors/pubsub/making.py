@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from reactor.connectors.brokers import Backoff
@@ -15,6 +15,13 @@ _RULE = "3 to 255 letters, digits and -._~+%, the first one a letter; it doesn't
 
 _EXPIRES = 24 * 60 * 60
 """Seconds after which the service removes the subscription of a reader without a group that has died."""
+
+
+_KEPT = 31 * 24 * 60 * 60
+"""Seconds for which a subscription keeps a message, at most."""
+
+Kind = Literal["group", "own", "kept"]
+"""Of a subscription: a group's; one of a reader without a group; one that keeps dead letters."""
 
 
 def named(url: str, name: str, what: str) -> str:
@@ -54,11 +61,8 @@ class Maker:
         if await self._found(lambda: service.topic(path), path, backoff) is None:
             await service.insist(lambda: service.make_topic(path), path, backoff)
 
-    async def make_subscription(self, path: str, backoff: Backoff, *, own: bool = False) -> int:
-        """See that a subscription is there and ours to read from; return its ack deadline in seconds.
-
-        ``own``: of a reader without a group.
-        """
+    async def make_subscription(self, path: str, backoff: Backoff, *, kind: Kind = "group") -> int:
+        """See that a subscription is there and ours to read from; return its ack deadline in seconds."""
         service, settings = self._service, self._settings
         # Without a topic the service would say NOT_FOUND of it, which says less.
         await self._ensure_topic(self.topic, backoff)
@@ -69,9 +73,11 @@ class Maker:
                 "ack_deadline_seconds": settings.ack_deadline,
                 "enable_message_ordering": settings.ordering,
                 # None: it stays, however long its group is away.
-                "expiration_policy": {"ttl": {"seconds": _EXPIRES}} if own else {},
+                "expiration_policy": {"ttl": {"seconds": _EXPIRES}} if kind == "own" else {},
             }
-            if settings.dead_letter and not own:
+            if kind == "kept" and not settings.emulator:  # which knows seven days only
+                options["message_retention_duration"] = {"seconds": _KEPT}
+            if settings.dead_letter and kind == "group":
                 dead = self._topic(settings.dead_letter)
                 await self._ensure_topic(dead, backoff)
                 options["dead_letter_policy"] = {
@@ -82,6 +88,11 @@ class Maker:
             return settings.ack_deadline
         if found is not _UNSEEN:
             self._check(found, path)
+            if kind == "kept" and (most := found.dead_letter_policy.max_delivery_attempts):
+                raise TopicError(
+                    f"{self._service.what}: each look counts as a delivery, and after {most} of them Pub/Sub "
+                    f"moves a message away; take the dead-letter policy off {path}"
+                )
             return int(found.ack_deadline_seconds) or settings.ack_deadline
         return 10
 

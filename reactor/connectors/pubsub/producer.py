@@ -51,12 +51,16 @@ class _Lane:
 class PubSubProducer(Producer):
     """One topic. All messages of a request have the same ordering key: Pub/Sub demands it."""
 
-    def __init__(self, service: Service, maker: Maker, wire: Wire, groups: Iterable[str]) -> None:
+    def __init__(
+        self, service: Service, maker: Maker, wire: Wire, groups: Iterable[str], kept: str | None = None
+    ) -> None:
         self._service = service
         self._settings = service.settings
         self._maker = maker
         self._wire = wire
         self._groups = tuple(groups)
+        self._kept = kept
+        """The subscription that keeps what is published for those who look."""
         self._opened = False
 
     async def open(self) -> None:
@@ -76,6 +80,8 @@ class PubSubProducer(Producer):
         await self._maker.make_topic(backoff)
         for group in self._groups:
             await self._maker.make_subscription(self._maker.subscription(group), backoff)
+        if self._kept is not None:
+            await self._maker.make_subscription(self._maker.subscription(self._kept), backoff, kind="kept")
 
     async def send(self, entries: Sequence[Entry]) -> None:
         messages = self._messages(entries)

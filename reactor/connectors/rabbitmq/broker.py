@@ -68,6 +68,12 @@ class RabbitMQBroker(Broker):
         vhost, topic = ("/", *parts)[-2:]
         return cls(address, configured(address, RabbitMQ, config), vhost, topic)
 
+    def beside(self, name: str) -> RabbitMQBroker:
+        path = name if self.vhost == "/" else f"{self.vhost}/{name}"
+        found = RabbitMQBroker(replace(self.address, path=path), self.settings, self.vhost, name)
+        found.config = self.config
+        return found
+
     def keeping(self) -> RabbitMQBroker:
         return self._with(stream=True)
 

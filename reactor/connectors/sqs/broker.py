@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from reactor.connectors.brokers import Address, Broker, Capabilities, Consumer, Producer, configured
+import msgspec
+
+from reactor.connectors.brokers import (
+    Address,
+    Broker,
+    Capabilities,
+    Consumer,
+    Delivery,
+    Producer,
+    configured,
+)
 from reactor.connectors.log import From
 from reactor.connectors.sqs.consumer import SqsConsumer
+from reactor.connectors.sqs.looking import look
 from reactor.connectors.sqs.producer import SqsProducer
 from reactor.connectors.sqs.queue import Queue
 from reactor.connectors.sqs.settings import LARGEST, Sqs
@@ -16,6 +28,8 @@ from reactor.core import ArgumentError
 
 _WRITE = "sqs://REGION/QUEUE or sqs://REGION/ACCOUNT/QUEUE"
 _NAME = re.compile(r"(?:\d{12}/)?(?=[^/]{1,80}$)[A-Za-z0-9_-]+(?:\.fifo)?")
+_KEPT = 14 * 24 * 60 * 60
+"""Seconds for which a queue keeps a message, at most."""
 _REGION = re.compile(r"[a-z0-9-]+")
 
 
@@ -23,17 +37,18 @@ class SqsBroker(Broker):
     """A standard queue: messages are there until one of its readers has settled them, in no order."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        fanout=False, ends=False, ordered="none", replay=False, largest=LARGEST
+        fanout=False, ends=False, ordered="none", replay=False, largest=LARGEST, looks=True
     )
 
-    def __init__(self, address: Address, settings: Sqs) -> None:
+    def __init__(self, address: Address, settings: Sqs, *, retention: int | None = None) -> None:
         super().__init__(address)
         region = address.host
         self.url = str(address).replace(f"{region}:0/", f"{region}/", 1)
         where = "" if settings.endpoint is None else f"?endpoint={settings.endpoint.rstrip('/')}"
         self.identity = f"sqs://{region}/{address.path}{where}"
         self.settings = settings
-        self._queue = Queue(self.url, region, address.path, settings)
+        self._retention = retention
+        self._queue = Queue(self.url, region, address.path, settings, retention=retention)
 
     @classmethod
     def at(cls, url: str, config: Any) -> SqsBroker:
@@ -56,6 +71,33 @@ class SqsBroker(Broker):
         kind = SqsFifoBroker if address.path.endswith(".fifo") else SqsBroker
         return kind(address, settings)
 
+    def keeping(self) -> SqsBroker:
+        """The queue for as long as SQS keeps anything; none that moves away what was looked at often."""
+        return self._with(_KEPT, max_receives=None, dead_letters=None)
+
+    def _with(self, retention: int | None, **options: Any) -> SqsBroker:
+        settings = msgspec.structs.replace(self.settings, **options)
+        found = type(self)(self.address, settings, retention=retention)
+        found.config = self.config
+        return found
+
+    def beside(self, name: str) -> Broker:
+        if "/" not in name:
+            return super().beside(name)
+        found = self.at(replace(self.address, path=name).whole, self.config)  # with its account
+        found.config = self.config
+        return found
+
+    def part(self, name: str) -> str:
+        queue = self.topic.rpartition("/")[2]
+        return f"{queue.removesuffix('.fifo')}-{name}{'.fifo' if queue.endswith('.fifo') else ''}"
+
+    async def look(
+        self, *, make: bool = True, over: Callable[[Delivery], bool] | None = None
+    ) -> Sequence[Delivery]:
+        found = self._with(self._retention, create=make and self.settings.create)
+        return await look(found._queue, over)
+
     def consumer(self, group: str | None, *, start: From, follow: bool) -> Consumer:
         if start == "latest":
             raise ArgumentError(
@@ -70,6 +112,4 @@ class SqsBroker(Broker):
 class SqsFifoBroker(SqsBroker):
     """A FIFO queue: those of a key in their order, and none twice within five minutes."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        fanout=False, ends=False, ordered="key", replay=False, largest=LARGEST, deduplicates=True
-    )
+    capabilities: ClassVar[Capabilities] = replace(SqsBroker.capabilities, ordered="key", deduplicates=True)

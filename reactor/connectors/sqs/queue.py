@@ -61,7 +61,9 @@ def _look_up(session: Any) -> None:
 class Queue:
     """A queue's place and options."""
 
-    def __init__(self, url: str, region: str, path: str, settings: Sqs) -> None:
+    def __init__(
+        self, url: str, region: str, path: str, settings: Sqs, *, retention: int | None = None
+    ) -> None:
         self.url = url
         self.topic = path
         self.settings = settings
@@ -69,6 +71,8 @@ class Queue:
         account, _, self.name = path.rpartition("/")
         self.account = account or None
         self.fifo = self.name.endswith(".fifo")
+        self._retention = retention
+        """Seconds, of a queue that is made here; None: as SQS has it, four days."""
         self._made = 0
         """How many queues were made."""
 
@@ -151,6 +155,8 @@ class Queue:
         found = {"FifoQueue": "true"} if self.fifo else {}
         if self.settings.largest > LARGEST:
             found["MaximumMessageSize"] = str(self.settings.largest)
+        if self._retention is not None:
+            found["MessageRetentionPeriod"] = str(self._retention)
         return found
 
     async def _found(self, client: Any, name: str, attributes: dict[str, str]) -> str:
