@@ -218,7 +218,7 @@ class Stage(Failing):
             if n:
                 self._adapt(n, took)
                 self._quiet = False
-            elif type(chunk) is Watermark:
+            elif type(chunk) is Watermark and chunk.parts is None:
                 self._quiet = chunk.idle
             await self._put_all(out)
             if self._pending:
@@ -501,11 +501,11 @@ class Stage(Failing):
         """Where very much has changed, it is encoded now, in pieces: at a barrier it would all be at once."""
         for at, node in enumerate(self.nodes):
             while True:
-                began = time.thread_time()
                 most = min(self._piece, _SETTLED)
                 rows = settle(self.states, at, most, 2 * most)
                 if not rows:
                     break
+                began = time.thread_time()
                 self.run.coordinator.settled(self.run.identities[node], rows)
                 took = time.thread_time() - began
                 if took > _LONG:
