@@ -58,7 +58,7 @@ class Letters:
             self._topic = given.beside(given.name, StoredLetter)
         self._actions: Topic[LetterAction] = given.beside(beside, LetterAction)._keeping()
         self._index = Index(self._topic, self._actions)
-        self._open = False
+        self._open = self._looked = False
 
     @property
     def url(self) -> str:
@@ -108,11 +108,12 @@ class Letters:
 
         Raises UnknownLetter.
         """
-        await self._refresh()
-        found: dict[str, StoredLetter] = {}
-        async for letter in _Stored(self):
-            if letter.id == id or (len(id) >= 4 and letter.id.startswith(id)):
-                found[letter.id] = letter
+        again = self._at_broker and self._looked
+        await self._known()
+        found = await self._begin_so(id)
+        if not found and again:
+            await self._refresh()  # it may have come since the last look
+            found = await self._begin_so(id)
         if id in found:
             return KeptLetter(self, found[id])
         if len(found) > 1:
@@ -122,6 +123,13 @@ class Letters:
         if not found:
             raise UnknownLetter(f"{self.url}: no dead letter {id!r}; list() shows those that there are")
         return KeptLetter(self, *found.values())
+
+    async def _begin_so(self, id: str) -> dict[str, StoredLetter]:
+        found: dict[str, StoredLetter] = {}
+        async for letter in _Stored(self):
+            if letter.id == id or (len(id) >= 4 and letter.id.startswith(id)):
+                found[letter.id] = letter
+        return found
 
     async def replay(self, letters: Iterable[KeptLetter], *, into: Pipeline) -> Sequence[KeptLetter]:
         """Hand each letter's event to the operator of the pipeline that failed; return those that failed again.
@@ -147,6 +155,7 @@ class Letters:
         Only a queue (SQS, Pub/Sub) is cleared, so that what waits in it is what is open. What is taken out is
         gone. Raises LetterError where the topic is a log.
         """
+        self._looked = False
         return await self._index.clear()
 
     async def _refresh(self) -> None:
@@ -154,10 +163,11 @@ class Letters:
         if isinstance(log, SqliteLog) and not await anyio.Path(log.path).exists():
             raise TopicError(f"{self.url}: there is no file {log.path}")  # reading shall not make one
         await self._index.refresh()
+        self._looked = self._open
 
     async def _known(self) -> None:
-        """Look before something is done; a broker, between ``async with``, only once."""
-        if not (self._at_broker and self._open):
+        """Look before something is done; at a broker, within ``async with``, what was seen there will do."""
+        if not (self._at_broker and self._looked):
             await self._refresh()
 
     async def _act(self, action: LetterAction, id: str | None) -> None:
@@ -168,7 +178,8 @@ class Letters:
             await self._index.refresh()
 
     async def __aenter__(self) -> Letters:
-        await self._refresh()
+        if not self._at_broker:
+            await self._refresh()
         await self._topic.__aenter__()
         try:
             await self._actions.__aenter__()
@@ -182,7 +193,7 @@ class Letters:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open = False
+        self._open = self._looked = False
         try:
             await self._actions.__aexit__(kind, error, trace)
         finally:

@@ -113,7 +113,7 @@ async def test_other_clients_read_what_is_published(rabbitmq: RabbitMQ) -> None:
         "cloudEvents:id": "tick-7",
         "cloudEvents:source": shop.name,
         "cloudEvents:type": "Tick",
-        "cloudEvents:time": "2027-01-15T08:00:00+00:00",
+        "cloudEvents:time": "2027-01-15T08:00:00.000000+00:00",
         "cloudEvents:partitionkey": "k",
         "a": "b",
     }
