@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
+_FEWEST = 8
 
 
 @dataclass
@@ -22,6 +27,8 @@ class Sample:
     seconds: float
     events: int
     rss: int
+    blocks: int
+    """Pieces of memory that Python has given out: what its objects take, and not what SQLite keeps."""
     handles: int
     threads: int
     tasks: int
@@ -45,9 +52,12 @@ def look(seconds: float, events: int, folder: Path) -> Sample:
     """Blocks for some microseconds."""
     with open("/proc/self/statm", "rb") as file:
         rss = int(file.read().split()[1]) * PAGE
+    blocks = sys.getallocatedblocks()
     files = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     handles = len(os.listdir("/proc/self/fd")) - 1  # that of the look itself
-    return Sample(seconds, events, rss, handles, threading.active_count(), len(asyncio.all_tasks()), files)
+    return Sample(
+        seconds, events, rss, blocks, handles, threading.active_count(), len(asyncio.all_tasks()), files
+    )
 
 
 def slope(samples: Sequence[Sample], of: Callable[[Sample], float]) -> float:
@@ -59,17 +69,19 @@ def slope(samples: Sequence[Sample], of: Callable[[Sample], float]) -> float:
     return sum((each.seconds - middle) * (of(each) - mean) for each in samples) / apart if apart else 0.0
 
 
-def judge(
-    samples: Sequence[Sample], *, growth: float = 0.05, slowing: float = 0.5, filled: bool = True
-) -> Verdict:
-    """Judge what comes after the warm-up, a quarter of the time.
+def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -> Verdict:
+    """Judge what comes after the warm-up: a quarter of the time, and so many events that caches are full.
 
-    ``growth`` is the share of its memory that the process may seem to gain in the rest, ``slowing`` the share of
-    its throughput that it may lose: other processes run on the machine, too. Without ``filled``, the time is too
-    short for the files to have reached the size at which they stay.
+    In that time the process may seem to gain a twentieth of its memory, and lose half of its throughput: other
+    processes run on the machine, too. ``brief`` is too short for SQLite's files, and its caches of up to 16 MiB
+    each, to reach the size at which they stay. Of Python's objects nothing may be kept even then.
     """
     verdict = Verdict()
-    warm = [each for each in samples if each.seconds >= samples[-1].seconds / 4]
+    warm = [each for each in samples if each.seconds >= samples[-1].seconds / 4 and each.events >= filling]
+    if len(warm) < _FEWEST:
+        verdict.must(False, f"too short: {len(warm)} looks after the warm-up, {_FEWEST} are needed")
+        return verdict
+    growth, slowing, spread = (0.6, 0.9, 0.1) if brief else (0.05, 0.5, 0.03)
     span = warm[-1].seconds - warm[0].seconds
     rise = slope(warm, lambda each: each.rss)
     mean = sum(each.rss for each in warm) / len(warm)
@@ -78,6 +90,8 @@ def judge(
         f"memory: {mean / MIB:.1f} MiB, {rise * 60 / MIB:+.2f} MiB a minute "
         f"({min(each.rss for each in warm) / MIB:.1f} to {max(each.rss for each in warm) / MIB:.1f})",
     )
+    least = [min(each.blocks for each in some) for some in (warm[: len(warm) // 2], last_third(warm))]
+    verdict.must(least[1] < least[0] * (1 + spread), f"blocks: {least[0]:,}, {least[1]:,} at the end")
     for name in ("handles", "threads", "tasks"):
         seen = [int(getattr(each, name)) for each in warm]
         verdict.must(stays(seen), f"{name}: {min(seen)} to {max(seen)}")
@@ -89,7 +103,7 @@ def judge(
         else:
             half = len(sizes) // 2
             early, late = max(sizes[:half]), max(sizes[half:])
-            verdict.must((not filled or late <= max(early * 1.5, early + MIB)) and late < 64 * MIB, line)
+            verdict.must((brief or late <= max(early * 1.5, early + MIB)) and late < 64 * MIB, line)
     third = max(2, len(warm) // 3)
     first, last = rate(warm[:third]), rate(warm[-third:])
     verdict.must(last > first * (1 - slowing), f"throughput: {first:,.0f} events/s, {last:,.0f} at the end")
@@ -105,7 +119,11 @@ def stays(seen: Sequence[int]) -> bool:
     """
     half = len(seen) // 2
     early, late = seen[:half], seen[half:]
-    return min(seen[-max(1, len(seen) // 3) :]) <= median_low(early) and median_low(late) <= max(early)
+    return min(last_third(seen)) <= median_low(early) and median_low(late) <= max(early)
+
+
+def last_third(seen: Sequence[T]) -> Sequence[T]:
+    return seen[-max(1, len(seen) // 3) :]
 
 
 def rate(samples: Sequence[Sample]) -> float:
@@ -120,14 +138,15 @@ def row(sample: Sample, before: Sample | None) -> str:
         sample.files.get(name, 0) / MIB for name in ("state.db", "state.db-wal", "in.db-wal", "out.db-wal")
     ]
     return (
-        f"{sample.seconds:8.1f} {sample.events:12,d} {pace:10,.0f} {sample.rss / MIB:9.1f} {sample.handles:7d} "
+        f"{sample.seconds:8.1f} {sample.events:12,d} {pace:10,.0f} {sample.rss / MIB:9.1f} {sample.blocks:9,d} "
+        f"{sample.handles:7d} "
         f"{sample.threads:7d} {sample.tasks:6d} " + " ".join(f"{size:10.2f}" for size in sizes)
     )
 
 
 HEAD = (
-    f"{'seconds':>8} {'events':>12} {'events/s':>10} {'RSS MiB':>9} {'handles':>7} {'threads':>7} {'tasks':>6} "
-    f"{'state':>10} {'state-wal':>10} {'in-wal':>10} {'out-wal':>10}"
+    f"{'seconds':>8} {'events':>12} {'events/s':>10} {'RSS MiB':>9} {'blocks':>9} {'handles':>7} "
+    f"{'threads':>7} {'tasks':>6} {'state':>10} {'state-wal':>10} {'in-wal':>10} {'out-wal':>10}"
 )
 
 

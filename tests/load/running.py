@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from reactor import Run
 from tests.load.measuring import Sample, Verdict, judge, look
-from tests.load.world import PIECE, World
+from tests.load.world import FILLING, PIECE, World
 
 AHEAD = 40_000
 """Sales that may be published before they are read."""
@@ -26,11 +26,14 @@ async def loaded(
     *,
     keys: int = 10_000,
     every: float = 1.0,
+    brief: bool = False,
     tell: Callable[[Sample, Sample | None], None] = lambda sample, before: None,
-    **allowed: float,
 ) -> Verdict:
-    """Run for so long; compare what came out with what has to, and judge what it took."""
-    world = World(folder, keys)
+    """Run for so long; compare what came out with what has to, and judge what it took.
+
+    ``brief`` is for some seconds, in which SQLite's caches and files don't fill.
+    """
+    world = World(folder, keys, 0 if brief else FILLING)
     threads, tasks = look(0, 0, folder).threads, len(asyncio.all_tasks())
     samples: list[Sample] = []
     began = time.monotonic()
@@ -38,7 +41,7 @@ async def loaded(
 
     async def publish(run: Run) -> None:
         nonlocal published
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < seconds and run.error is None:
             if published - run.metrics().events_in > AHEAD:
                 await anyio.sleep(0.001)
                 continue
@@ -63,7 +66,7 @@ async def loaded(
                         raise run.error
             group.cancel_scope.cancel()
         taken = await run.checkpoint()
-    verdict = judge(samples, **allowed)
+    verdict = judge(samples, brief=brief, filling=world.filling)
     after = look(0, 0, folder)
     verdict.must(after.threads <= threads, f"threads when all is over: {after.threads}, before: {threads}")
     verdict.must(after.tasks <= tasks, f"tasks when all is over: {after.tasks}, before: {tasks}")

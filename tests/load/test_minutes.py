@@ -1,6 +1,5 @@
 """The short form of ``python -m tests.load``: what came out is exact, and nothing grows out of bounds."""
 
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -21,20 +20,41 @@ def test_some_seconds_at_full_speed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def sample(second: int, rss: float = 50, handles: int = 9, wal: float = 4) -> Sample:
+def sample(
+    second: int, rss: float = 50, blocks: float = 100, handles: int = 9, wal: float = 4, pace: float = 1
+) -> Sample:
     sizes = {"in.db": second * MIB, "in.db-wal": round(wal * MIB)}
-    return Sample(second, second * 1000, round(rss * MIB), handles, 5, 20, sizes)
+    events = round(second**pace * 1000)
+    return Sample(second, events, round(rss * MIB), round(blocks * 1000), handles, 5, 20, sizes)
 
 
 def test_what_stays_as_it_is_is_flat() -> None:
     assert not judge([sample(n) for n in range(40)]).faults
 
 
-@pytest.mark.parametrize("what", ["rss", "handles", "wal"])
-def test_what_grows_is_found(what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "line"), [("rss", "memory"), ("blocks", "blocks"), ("handles", "handles"), ("wal", "in.db-wal")]
+)
+def test_what_grows_is_found(what: str, line: str) -> None:
     grown = [sample(n, **{what: 5 + n}) for n in range(40)]  # type: ignore[arg-type]
     (fault,) = judge(grown).faults
-    assert fault.startswith({"rss": "memory", "handles": "handles", "wal": "in.db-wal"}[what])
+    assert fault.startswith(line)
+
+
+def test_objects_that_are_kept_are_found_even_in_some_seconds() -> None:
+    """A run of 100,000 events that keeps one object of each, and has 250,000 for other reasons."""
+    kept = [sample(n, blocks=250 + 2.5 * n + n * 37 % 20) for n in range(40)]
+    (fault,) = judge(kept, brief=True).faults
+    assert fault.startswith("blocks")
+    assert not judge([sample(n, blocks=250 + n * 37 % 40) for n in range(40)], brief=True).faults
+
+
+def test_caches_that_fill_belong_to_the_warm_up() -> None:
+    filling = [sample(n, rss=50 + min(n, 30)) for n in range(60)]
+    assert judge(filling).faults
+    assert not judge(filling, filling=30_000).faults
+    (fault,) = judge(filling, filling=55_000).faults
+    assert fault.startswith("too short")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +84,5 @@ def test_what_is_never_closed_is_growth(seen: list[int]) -> None:
 
 
 def test_what_grows_slower_and_slower_is_found() -> None:
-    slow = [Sample(n, round(1000 * math.log(n + 1)), 50 * MIB, 9, 5, 20, {"in.db": 0}) for n in range(40)]
-    (fault,) = judge(slow).faults
+    (fault,) = judge([sample(n, pace=0.05) for n in range(40)]).faults
     assert fault.startswith("throughput")
