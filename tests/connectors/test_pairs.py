@@ -46,8 +46,8 @@ def test_what_is_read_is_what_wire_reads(messages: list[Any]) -> None:
     wire = Wire("orders", "kafka")
     pairs = Pairs(wire)
     for message in messages * 2:
-        told = pairs.read(tuple(name for name, _ in message), [value for _, value in message], b"1")
-        assert told is None or told == wire.read(text_of(message), b"1")
+        told = pairs.read(tuple(name for name, _ in message), [value for _, value in message])
+        assert told is None or told == wire.read(text_of(message), b"1")[1:5]
 
 
 @pytest.mark.parametrize("named", [str, str.encode])
@@ -58,5 +58,5 @@ def test_what_we_write_is_read(named: Any, key: str | None, version: str | None)
     own = {VERSION: version} if version else None
     for n in (0, 5, 999_999, -1, 2**50):
         written = wire.headers((f"{n}", "Tick", key, own, n, b""))
-        told = pairs.read(tuple(map(named, written)), [value.encode() for value in written.values()], b"x")
-        assert told == (f"{n}", "Tick", key, own, n, b"x")
+        told = pairs.read(tuple(map(named, written)), [value.encode() for value in written.values()])
+        assert told == ("Tick", key, own, n)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reactor.connectors.brokers.wire import MOST, Told, Wire, time_of
+from reactor.connectors.brokers.wire import MOST, Wire, time_of
 from reactor.contracts import VERSION
+
+
+Known = tuple[str, "str | None", "Mapping[str, str] | None", int]
+"""Type, key, headers and time, as a row has them."""
 
 
 class _Shape(NamedTuple):
     """The places of the attributes in the sequence; -1 for one that it hasn't."""
 
-    id: int
     type: int
     time: int
     key: int
@@ -28,7 +31,7 @@ class Pairs:
         self._types: dict[bytes, str] = {}
         self._seconds: dict[bytes, int] = {}
 
-    def read(self, names: tuple[Any, ...], values: Sequence[Any], data: bytes) -> Told | None:
+    def read(self, names: tuple[Any, ...], values: Sequence[Any]) -> Known | None:
         """Take a message apart: names and values are bytes. None for what isn't as ours are: Wire reads it."""
         try:
             shape = self._shapes[names]
@@ -37,7 +40,7 @@ class Pairs:
         if shape is None:
             return None
         try:
-            return self._told(shape, values, data)
+            return self._told(shape, values)
         except (AttributeError, UnicodeDecodeError, TypeError):
             return None  # not bytes, or not text
 
@@ -47,15 +50,15 @@ class Pairs:
         wanted = (wire.id, wire.type, wire.time)
         shape: _Shape | None = None
         if known.issuperset(wanted) and len(known) == len(names) and wire.attributes.issuperset(known):
-            places = [names.index(name) for name in wanted]
+            places = [names.index(name) for name in wanted[1:]]
             places += [names.index(name) if name in known else -1 for name in (wire.key, wire.version)]
             shape = _Shape(*places)
         if len(self._shapes) < MOST:
             self._shapes[given] = shape
         return shape
 
-    def _told(self, shape: _Shape, values: Sequence[Any], data: bytes) -> Told:
-        at_id, at_type, at_time, at_key, at_version = shape
+    def _told(self, shape: _Shape, values: Sequence[Any]) -> Known | None:
+        at_type, at_time, at_key, at_version = shape
         written = values[at_type]
         type = self._types.get(written)
         if type is None:
@@ -67,10 +70,9 @@ class Pairs:
         text = values[at_time]
         second = self._seconds.get(text[:19])
         if second is not None and len(text) == 32 and text.endswith(b"+00:00") and text[20:26].isdigit():
-            time: int | None = second + int(text[20:26])
-        else:
-            time = self._slowly(text)
-        return Told(values[at_id].decode(), type, key, own, time, data)
+            return type, key, own, second + int(text[20:26])
+        time = self._slowly(text)
+        return None if time is None else (type, key, own, time)
 
     def _slowly(self, text: bytes) -> int | None:
         time = time_of(text.decode())

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from reactor.connectors.brokers import Address, Delivery
+from reactor.connectors.brokers import Address
 from reactor.connectors.kafka.cluster import Attempt, Health, Stopped, client, reach, refusal
 from reactor.connectors.kafka.commits import Commits
 from reactor.connectors.kafka.discovery import Discovery
@@ -225,13 +225,7 @@ class Reader:
             messages += consumer.consume(more, 0)
             if self._turns.get(name) != turn:
                 del messages[0]  # it went and came back meanwhile: it is read again
-        batch: list[Delivery] = []
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._told(error, message)
-            elif (delivery := self._incoming.delivery(message)) is not None:
-                batch.append(delivery)
-        if batch:
+        if batch := self._incoming.deliveries(messages, self._told):
             self._health.works()
             self.shelf.put(batch)
 

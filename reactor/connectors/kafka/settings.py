@@ -142,6 +142,7 @@ def consuming(address: Address, settings: Kafka, group: str) -> dict[str, Any]:
         "heartbeat.interval.ms": min(1000, _ms(settings.session_timeout / 3)),
         "queued.max.messages.kbytes": max(1, settings.prefetch_bytes >> 10),
         "queued.min.messages": settings.prefetch,
+        "fetch.queue.backoff.ms": 5,  # else it waits a second where as much is there as is wanted
         **settings.librdkafka,
     }
 

@@ -96,9 +96,9 @@ class Entries:
         try:
             if fields[-2] == self._field:  # where it stands in ours
                 data = fields[-1]
-                ours = self._pairs.read(tuple(fields[:-2:2]), fields[1:-2:2], data)
-                if ours is not None and ours.time is not None:
-                    return Delivery(id.decode(), ours.type, ours.key, ours.headers, ours.time, data, token)
+                ours = self._pairs.read(tuple(fields[:-2:2]), fields[1:-2:2])
+                if ours is not None:
+                    return Delivery(id.decode(), *ours, data, token)
                 pairs = iter(fields[:-2])
                 headers = {names[name]: value.decode() for name, value in zip(pairs, pairs, strict=True)}
             else:
