@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .events import BATCH, Sale, decode, encode, headers
+from .events import BATCH, DECODERS, Sale, encode, headers
 
 Produce = Callable[[str, str, Sequence[Sale]], Awaitable[None]]
 Take = Callable[[Sale], bool]
@@ -51,7 +51,7 @@ async def redis_consume(url: str, name: str, group: str, take: Take) -> None:
         while going:
             for _, entries in await client.xreadgroup(group, "me", {name: ">"}, count=BATCH, block=5000):
                 for _, fields in entries:
-                    going = take(decode(fields[b"data"]))
+                    going = take(DECODERS[fields[b"ce-type"]](fields[b"data"]))
                 await client.xack(name, group, *(id for id, _ in entries))
     finally:
         await client.aclose()
@@ -87,7 +87,7 @@ async def nats_consume(url: str, name: str, group: str, take: Take) -> None:
         reader = await client.jetstream().pull_subscribe(name, group)
         while going:
             for message in await reader.fetch(BATCH, timeout=1):
-                going = take(decode(message.data))
+                going = take(DECODERS[message.headers["ce-type"]](message.data))
                 await message.ack()
         await client.flush()
     finally:
@@ -135,7 +135,7 @@ async def rabbitmq_consume(url: str, name: str, group: str, take: Take) -> None:
             at = 0
             async for message in messages:
                 at += 1
-                going = take(decode(message.body))
+                going = take(DECODERS[message.headers["cloudEvents:type"]](message.body))
                 if at % 256 == 0 or not going:
                     await message.ack(multiple=True)
                 if not going:
@@ -188,9 +188,10 @@ def _kafka_consume(servers: str, name: str, group: str, take: Take) -> None:
     try:
         consumer.subscribe([name])
         while going:
-            messages = consumer.consume(BATCH, timeout=1)
+            first = consumer.poll(1)  # consume(BATCH, 1) would wait until there are so many
+            messages = [first, *consumer.consume(BATCH - 1, 0)] if first is not None else []
             for message in messages:
-                going = take(decode(message.value()))
+                going = take(DECODERS[dict(message.headers())["ce_type"]](message.value()))
             if messages:
                 consumer.commit(asynchronous=True)
     finally:

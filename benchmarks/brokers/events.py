@@ -28,6 +28,8 @@ def sales(count: int) -> list[Sale]:
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Sale).decode
+DECODERS = {"Sale": decode, b"Sale": decode}
+"""By the type that an event's headers tell: what else comes on the topic isn't taken for a sale."""
 _ids = itertools.count()
 
 
