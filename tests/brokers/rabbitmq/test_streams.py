@@ -15,7 +15,8 @@ from pamqp import commands
 from reactor import DeadLetters, Pipeline, StoredLetter, dead_letters, topic
 from reactor.connectors.rabbitmq import RabbitMQ as Options
 from reactor.connectors.rabbitmq import RabbitMQBroker
-from reactor.connectors.rabbitmq.ends import MARK
+from reactor.connectors.rabbitmq.ends import MARK, Seen, look
+from reactor.connectors.rabbitmq.link import Channel, Link
 from reactor.core import ArgumentError, LetterError, TopicError
 from tests.brokers.letters import Order, command, failed, refuse, seen, settled
 from tests.brokers.rabbitmq.test_topics import Tick, nothing, numbers, opened, some
@@ -121,14 +122,21 @@ async def test_a_mark_behind_a_position_does_not_hide_it(rabbitmq: RabbitMQ) -> 
         assert numbers(await some(source, 4)) == [6, 7, 8, 9]
 
 
-async def test_a_large_last_chunk_is_seen_to_its_end(rabbitmq: RabbitMQ) -> None:
-    ticks = topic(rabbitmq.topic(queue="stream", prefetch=3), Tick)
+async def test_a_look_goes_to_the_end_though_credit_is_small(rabbitmq: RabbitMQ) -> None:
+    ticks = topic(rabbitmq.topic(queue="stream"), Tick)
     await ticks.publish([Tick(n) for n in range(1000)])
-    for _ in range(3):
-        assert await read(ticks.source(follow=False)) == list(range(1000))
-    async with opened(ticks.source("g", start="latest")) as source:
-        await ticks.publish(Tick(-1))
-        assert numbers(await some(source, 1)) == [-1]
+    broker = ticks._log
+    assert isinstance(broker, RabbitMQBroker)
+    found: list[Seen] = []
+
+    async def prepare(channel: Channel) -> None:
+        for prefetch in (1, 3, 999, 1000, 1001):
+            found.append(await look(channel, ticks.name, 0, prefetch))
+
+    link = Link(broker.server, prepare, lambda: None)
+    await link.open()
+    await link.drop()
+    assert found == [Seen(0, 1000, b'{"number":999}')] * 5
 
 
 async def test_positions_are_offsets_and_a_bookmark_brings_back_there(rabbitmq: RabbitMQ) -> None:
