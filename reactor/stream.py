@@ -658,7 +658,9 @@ class Stream(Generic[T_co]):
         The watermark is the highest time seen less ``out_of_order`` (seconds): windows wait so long for events
         that come behind later ones. ``unit`` is ``"s"``, ``"ms"`` or ``"us"`` since the epoch; with ``"us"`` the
         numbers have to be whole, and are taken as they are. With ``idle`` (seconds), an input that has nothing to
-        give for so long holds up nobody, and its time goes on with the clock.
+        give for so long holds up nobody, and its time goes on with the clock. Directly over a source with
+        partitions (Kafka), or behind operators that take its events one by one, the partition that is furthest
+        behind counts, unless it has nothing to give for ``idle`` (3) seconds.
 
         Emits when: the function has returned.
         Backpressures when: the next operator does.

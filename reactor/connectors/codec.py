@@ -171,13 +171,14 @@ class Codec:
         def decode(
             rows: Sequence[Row],
             places: Iterable[str | None] = _NOWHERE,
+            parts: Iterable[str | None] = _NOWHERE,
             topics: Iterable[str] = everywhere,
         ) -> Batch:
             records: list[Record[Any]] = []
             bad: list[Bad] = []
             skipped = 0
             add = records.append
-            for row, place, topic in zip(rows, places, topics, strict=False):
+            for row, place, part, topic in zip(rows, places, parts, topics, strict=False):
                 position, name, key, headers, time, data = row
                 table = first if not headers else tables.get(headers.get(VERSION))
                 decoder = anything or (None if table is None else table.get(name))
@@ -191,7 +192,9 @@ class Codec:
                         version = decoders.contracts[name].version if name in decoders.contracts else 1
                         problem = mismatch(error, name, version)
                     else:
-                        add(Record(value, key, headers or NO_HEADERS, time, position, topic, raw, place))
+                        add(
+                            Record(value, key, headers or NO_HEADERS, time, position, topic, raw, place, part)
+                        )
                         continue
                 elif name in known and name not in decoders.contracts:
                     skipped += 1
@@ -200,7 +203,17 @@ class Codec:
                     problem = decoders.refuse(name, headers.get(VERSION) if headers else None)
                 problem = problem.located(f"topic {topic}, position {place or position}")
                 record = Record(
-                    *(self._readable(data), key, headers or NO_HEADERS, time, position, topic, raw, place)
+                    *(
+                        self._readable(data),
+                        key,
+                        headers or NO_HEADERS,
+                        time,
+                        position,
+                        topic,
+                        raw,
+                        place,
+                        part,
+                    )
                 )
                 bad.append(Bad(record, problem, len(records), skipped))
             return Batch(records, bad, skipped, rows[-1][0] + 1)

@@ -56,11 +56,16 @@ Decode = Callable[[Sequence[Row]], Batch]
 class DecodePlaced(Protocol):
     """A Decode that may be told the rows' ``places``, at a broker whose rows are counted by who reads them.
 
-    ``topics`` are theirs, where one reader has several.
+    ``parts`` are the partitions that they come from, ``topics`` theirs, where one reader has several.
     """
 
     def __call__(
-        self, rows: Sequence[Row], places: Iterable[str | None] = ..., topics: Iterable[str] = ..., /
+        self,
+        rows: Sequence[Row],
+        places: Iterable[str | None] = ...,
+        parts: Iterable[str | None] = ...,
+        topics: Iterable[str] = ...,
+        /,
     ) -> Batch: ...
 
 

@@ -19,6 +19,7 @@ class Record(msgspec.Struct, Generic[T_co], frozen=True):
     ``seek`` takes to read this record again (for logs: an offset). ``raw`` holds the bytes
     before decoding where the source had any, so that a dead letter can keep them. ``place`` is where the broker
     keeps it (``"3@4711"``: offset 4711 of partition 3), where the position is only this source's own count.
+    ``part`` is the partition that it came from, of a source that is ``partitioned``.
     """
 
     value: T_co
@@ -29,3 +30,4 @@ class Record(msgspec.Struct, Generic[T_co], frozen=True):
     topic: str | None = None
     raw: bytes | None = None
     place: str | None = None
+    part: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 from reactor.core.record import Record
@@ -32,8 +32,16 @@ class Source(Generic[T_co]):
     identity: str | None = None
     """Two sources of one pipeline with the same identity are refused (the same group, twice)."""
 
+    partitioned: bool = False
+    """True for a source of several partitions, whose event times advance apart: event_time waits for the one that
+    is furthest behind. Each record has its ``part``; ``parts`` and ``quiet`` are asked."""
+
     reject: Callable[[Record[Any], Exception], None] | None = None
     """Set before ``open`` where the pipeline has ``dead_letters=``: takes a record that can't be read."""
+
+    commit_soon: Callable[[], None] = staticmethod(lambda: None)
+    """Set before ``open``: to be called where what was returned should be committed before long, by a source that
+    can't return more than so much that isn't."""
 
     async def open(self) -> None:
         """Connect, and go to the last committed position."""
@@ -69,6 +77,23 @@ class Source(Generic[T_co]):
     def gave(self, record: Record[Any]) -> bool:
         """Return whether the record came from here, of the sources of one pipeline: its topic is this name."""
         return record.topic == (self.name or type(self).__name__)
+
+    def parts(self) -> Collection[str]:
+        """Of one that is partitioned: those of which another ``read`` may return something; no I/O.
+
+        Called before the first ``read``, and after each. Partitions that were taken away, or are read to their end,
+        are left out. When these change while a ``read`` waits, it returns no records.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.parts")
+
+    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+        """Return which of these partitions have nothing to give: all that there is of them has been returned.
+
+        Or all that there was when this was called before: it is called between reads, with some seconds in between
+        (``idle=`` of event_time). For one that is quiet, and of which nothing came meanwhile, event_time doesn't wait
+        until it gives something. It may ask a server, for a second at most.
+        """
+        return parts
 
     async def commit(self, position: int) -> None:
         """Everything before ``position`` has left every sink: save that durably."""

@@ -154,7 +154,8 @@ class Channel:
             if self.size > self.peak:
                 self.peak = self.size
         elif type(item) is Watermark and items and type(items[-1]) is Watermark:
-            items.pop()  # the later one says it all
+            if item.parts is None and items[-1].parts is None:
+                items.pop()  # the later one says it all
         items.append(item)
         if self.reader is not None:
             self.reader.wake()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from reactor.engine.limits import Limits
+from reactor.windows import Parts
 
 
 class Chunk:
@@ -57,6 +58,8 @@ class Watermark:
     time: int
     idle: bool = False
     """True when its input is idle: others needn't wait for it."""
+    parts: Parts | None = None
+    """On the way from a partitioned source to event_time: which partitions there are now; the time says nothing."""
 
     values: ClassVar[tuple[Any, ...]] = ()
     columns: ClassVar[tuple[tuple[Any, ...], ...]] = ((), (), ())

@@ -100,6 +100,7 @@ class _Writer:
         columns: dict[Column, str],
         unused: frozenset[int],
         saves: bool,
+        parted: frozenset[int],
     ):
         self.chain = [node.op for node in nodes]
         self.wanted = wanted
@@ -107,6 +108,7 @@ class _Writer:
         self.unused = unused
         self.body = Body()
         self.body.emit = self.emit
+        self.body.parted = parted
         self.saves = saves
         self.columns_at: dict[int, dict[Column, str]] = {}
         """The columns that reach each operator."""
@@ -249,18 +251,20 @@ def fuse(
     unused: frozenset[int] = frozenset(),
     ticks: bool = False,
     saves: bool = False,
+    parted: frozenset[int] = frozenset(),
 ) -> Loop:
     """Write the loop for a chain of fused operators.
 
     ``given`` are the columns of the chunks that come in, ``wanted`` those of each output port: one port for a
     chain that goes on, several when the last node is a Split, none when it is an end. Nobody reads those that are
-    ``unused``. With ``ticks`` the first operator looks at the clock; with ``saves`` checkpoints are taken.
+    ``unused``. With ``ticks`` the first operator looks at the clock; with ``saves`` checkpoints are taken. Those
+    that are ``parted`` know of a partitioned source's partitions.
     """
     columns: dict[Column, str] = {column: f"c_{column}" for column in given}
     names = ", ".join(columns.values())
     if origin_is_value:
         columns["origin"] = "v"
-    writer = _Writer(nodes, wanted, columns, unused, saves)
+    writer = _Writer(nodes, wanted, columns, unused, saves, parted)
     body, fresh, lists = writer.body, writer.fresh, writer.lists
     lines = writer.event()
     tail = writer.tail() if writer.timed else []

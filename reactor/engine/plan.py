@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from reactor.operators import (
     TakeWhile,
     Timed,
     TimedBatch,
+    parted_by,
 )
 
 Wanted = tuple[Column, ...]
@@ -31,6 +32,9 @@ Wanted = tuple[Column, ...]
 _ORIGIN: frozenset[Column] = frozenset({"origin"})
 _TIMES: frozenset[Column] = frozenset({"time", "watermark"})
 _ENDING = (Take, TakeWhile, Batch, TimedBatch)
+
+QUIET = 3.0
+"""Seconds for which event_time waits for a partition that gives nothing, where it has no ``idle=``."""
 
 LONGEST = 100
 """The most operators of one loop: it is written by calls in each other."""
@@ -68,6 +72,8 @@ class StagePlan:
     """The columns of what its channels bring; not the same as ``given`` where the clock makes the times."""
     sources: frozenset[int] = frozenset()
     """The numbers of the sources with positions that events come from."""
+    patience: float | None = None
+    """Of a partitioned source before event_time: seconds between asking it which partitions are quiet."""
     in_order: bool = True
     """True when the events of each source come in its order: the last one says which came before it."""
     inputs: list[ChannelPlan] = field(default_factory=list)
@@ -106,7 +112,8 @@ def plan(graph: Graph) -> Plan:
     # With checkpoints what was dropped is part of the state; what nobody wanted isn't committed there either.
     ending = (Take, TakeWhile) if saves else _ENDING
     cut = _cut(graph, frozenset(node for node in numbered if node.op.committed), ending)  # type: ignore[attr-defined]
-    needs = _needs(graph, cut, ending)
+    parted = parted_by(graph)
+    needs = _needs(graph, cut, ending, parted)
     labels = graph.labels()
     for stage in stages:
         names = [labels[node] for node in stage.nodes]
@@ -140,12 +147,18 @@ def plan(graph: Graph) -> Plan:
             stage.inputs.append(next(free))
         head = stage.head.op
         plain = isinstance(head, Origin) and head.kind != "source" and stage.head not in cut
-        _fuse(stage, needs, values_are_origins=plain, saves=saves)
+        _fuse(stage, needs, values_are_origins=plain, saves=saves, parted=frozenset(parted))
+        waits = [_patience(node) for node, source in parted.items() if source is stage.head]
+        stage.patience = max(waits, default=None)
     return Plan(graph, stages, channels, numbered)
 
 
 def _fuse(
-    stage: StagePlan, needs: dict[Node, frozenset[Column]], values_are_origins: bool, saves: bool
+    stage: StagePlan,
+    needs: dict[Node, frozenset[Column]],
+    values_are_origins: bool,
+    saves: bool,
+    parted: frozenset[Node],
 ) -> None:
     stage.given = stage.arriving = _columns(needs[stage.head])
     if not stage.chain:
@@ -158,7 +171,8 @@ def _fuse(
     if clocked:
         stage.given = _columns(frozenset(stage.arriving) | _TIMES)
     ticks = isinstance(first, Timed | EventTime) and first.ticks
-    stage.loop = fuse(stage.chain, stage.given, stage.wanted, origin, stage.unused, ticks, saves)
+    its = frozenset(at for at, node in enumerate(stage.chain) if node in parted)
+    stage.loop = fuse(stage.chain, stage.given, stage.wanted, origin, stage.unused, ticks, saves, its)
 
 
 def _stages(graph: Graph) -> list[StagePlan]:
@@ -226,7 +240,14 @@ def _cut(graph: Graph, numbered: frozenset[Node], ending: tuple[type, ...]) -> f
     return frozenset(source for node in ends for source in graph.ancestors(node) & numbered)
 
 
-def _needs(graph: Graph, cut: frozenset[Node], ending: tuple[type, ...]) -> dict[Node, frozenset[Column]]:
+def _patience(node: Node) -> float:
+    assert isinstance(node.op, EventTime)
+    return QUIET if node.op.idle is None else node.op.idle
+
+
+def _needs(
+    graph: Graph, cut: frozenset[Node], ending: tuple[type, ...], parted: Container[Node]
+) -> dict[Node, frozenset[Column]]:
     """For each node, the columns that have to reach it, for itself or for those behind it."""
     consumers = graph.consumers()
     needs: dict[Node, frozenset[Column]] = {}
@@ -235,6 +256,8 @@ def _needs(graph: Graph, cut: frozenset[Node], ending: tuple[type, ...]) -> dict
         found: frozenset[Column] = node.op.needs
         if node.op.times == "takes" and node in timed:
             found |= _TIMES
+        if node in parted:
+            found |= _ORIGIN
         if isinstance(node.op, ending) and graph.ancestors(node) & cut:
             found |= _ORIGIN  # how far its sources have been handled when it ends
         for port in range(node.op.outputs):

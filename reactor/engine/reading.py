@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,15 @@ import anyio
 import anyio.lowlevel
 
 from reactor.core import ArgumentError, Record, Source
-from reactor.engine.elements import Barrier, Chunk, End
+from reactor.engine.elements import Barrier, Chunk, End, Watermark
 from reactor.engine.failures import noted
 from reactor.engine.feed import Feed
 from reactor.engine.metrics import StageMetrics
+from reactor.engine.parting import Parting
 from reactor.engine.restarting import Broken, RestartingSource, Restarts
 from reactor.engine.stage import Stage
 from reactor.operators import Abort, Origin
+from reactor.windows import BEGINNING, Parts
 
 if TYPE_CHECKING:
     from reactor.engine.execution import Execution
@@ -325,6 +328,7 @@ class RecordStage(SourceStage):
         self.source = self._source = self._again or self._given
         self._scope: anyio.CancelScope | None = None
         self._opened = False
+        self._parting = Parting(self._source, plan.patience) if plan.patience is not None else None
 
     async def read(self) -> None:
         await self._read()
@@ -340,6 +344,7 @@ class RecordStage(SourceStage):
         if self.run.letterbox.wanted:
             bury = self.bury(self.run.graph.labels()[self.plan.head])
             self._given.reject = lambda record, error: bury(record.value, record, error)
+        self._given.commit_soon = self.run.coordinator.hasten
         self._opened = True
         if self.saves:
             self.park()  # connecting may take long: barriers go on meanwhile
@@ -357,7 +362,12 @@ class RecordStage(SourceStage):
                 self.noted(error)
                 raise
         self.position = source.position()
+        parting = self._parting
+        if parting is not None:
+            await self._tell(parting.after())
         while not self.draining and not self.finished:
+            if parting is not None:
+                await self._tell(await parting.asked())
             records = await self._ask()
             if self.letters:
                 await self.write_letters()
@@ -369,16 +379,27 @@ class RecordStage(SourceStage):
                 self.position = source.position()
                 if self._wanted is not None:
                     self.send_wanted()
+                if parting is not None:
+                    await self._tell(parting.after())
                 await self.breathe()
                 continue
             values = self._values(records)
+            if parting is not None:
+                await self._tell(parting.before())
             going = await self.emit(Chunk(values, (records,)) if origins else Chunk(values))
             self.position = source.position()
             if not going:
                 return
+            if parting is not None:
+                await self._tell(parting.after())
             if self._wanted is not None:
                 self.send_wanted()
             await anyio.lowlevel.checkpoint()
+
+    async def _tell(self, parts: Parts | None) -> None:
+        """Tell event_time of the partitions, in between the events."""
+        if parts is not None and not self.finished:
+            await self.advance(Watermark(BEGINNING, parts=parts))
 
     def _values(self, records: Sequence[Record[Any]]) -> list[Any]:
         try:
@@ -395,7 +416,9 @@ class RecordStage(SourceStage):
             if self.position is not None or self.saves:
                 self.run.coordinator.ask()
             try:
-                return await self._source.read(self.limit)
+                if self._parting is None or self._parting.moment == inf:
+                    return await self._source.read(self.limit)
+                return await self._until(self._parting.moment)
             except Abort as abort:  # a dead letter could not be put away
                 raise self.noted(abort.error) from abort.error.__cause__
             except Exception as error:
@@ -404,6 +427,14 @@ class RecordStage(SourceStage):
             finally:
                 self.unpark()
         return None
+
+    async def _until(self, moment: float) -> Sequence[Record[Any]] | None:
+        """Read; return no records where nothing has come until then."""
+        if self._again is not None:
+            return await self._again.read(self.limit, moment)  # it may be down: then it isn't disturbed
+        with anyio.move_on_at(moment):
+            return await self._source.read(self.limit)
+        return ()
 
     def stop_asking(self) -> None:
         if self._parked and self._scope is not None:
@@ -416,6 +447,7 @@ class RecordStage(SourceStage):
                 await self._source.close()
             finally:
                 self._given.reject = None  # it would hold on to the whole run
+                del self._given.commit_soon
 
 
 class FeedStage(SourceStage):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from math import inf
 from typing import Any
 
 import anyio
@@ -106,14 +107,14 @@ class RestartingSource(Source[Any]):
         except Exception as error:
             self._wait = self._restarts.failed(error)
 
-    async def read(self, limit: int) -> Sequence[Record[Any]] | None:
+    async def read(self, limit: int, until: float = inf) -> Sequence[Record[Any]] | None:
         while True:
             try:
                 if not self._up:
                     await anyio.sleep(self._wait)
                     await self._open_again()
                     self._restarts.up()
-                records = await self._ask(limit)
+                records = await self._ask(limit, until)
             except Exception as error:
                 self._up = False
                 self._wait = self._restarts.failed(error)
@@ -133,6 +134,12 @@ class RestartingSource(Source[Any]):
 
     def bookmark(self, position: int) -> str | None:
         return self.source.bookmark(position)
+
+    def parts(self) -> Collection[str]:
+        return self.source.parts()
+
+    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+        return await self.source.quiet(parts) if self._up else ()
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         self._next, self._bookmark = position, bookmark
@@ -211,13 +218,14 @@ class RestartingSource(Source[Any]):
                 log.warning("%s: close() failed with %s", self._restarts.label, short(error))
         await self._open()
 
-    async def _ask(self, limit: int) -> Sequence[Record[Any]] | None:
-        with anyio.CancelScope() as self._reading:
+    async def _ask(self, limit: int, until: float) -> Sequence[Record[Any]] | None:
+        with anyio.CancelScope(deadline=until) as self._reading:
             try:
                 if self._failure is None:
                     return await self.source.read(limit)
             finally:
                 self._reading = None
         failure, self._failure = self._failure, None
-        assert failure is not None
+        if failure is None:
+            return ()
         raise failure

@@ -18,7 +18,7 @@ from reactor.operators import Ordered
 from reactor.windows import Kernel
 
 _NAME = re.compile(r"([a-z]+)(\d+)(_[a-z]*)?")
-_FOUND_AGAIN = frozenset({"lo", "hi", "pane", "due", "k", "changed", "noted", "noting", "parts"})
+_FOUND_AGAIN = frozenset({"lo", "hi", "pane", "due", "k", "changed", "noted", "noting", "part", "parts"})
 
 
 def kind_of(node: Node) -> str:

@@ -218,7 +218,7 @@ class Stage(Failing):
             if n:
                 self._adapt(n, took)
                 self._quiet = False
-            elif type(chunk) is Watermark:
+            elif type(chunk) is Watermark and chunk.parts is None:
                 self._quiet = chunk.idle
             await self._put_all(out)
             if self._pending:

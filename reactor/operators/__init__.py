@@ -20,6 +20,7 @@ from reactor.operators.mapping import (
     Tap,
 )
 from reactor.operators.pacing import Conflate, Debounce, Delay, Sample, Throttle, Timeout
+from reactor.operators.parting import parted_by
 from reactor.operators.selecting import Distinct, Ordered, Skip, SkipWhile, Take, TakeWhile
 from reactor.operators.timed import EventTime, Tag, Timed
 
@@ -78,4 +79,5 @@ __all__ = [
     "Timeout",
     "WithLatest",
     "Zip",
+    "parted_by",
 ]

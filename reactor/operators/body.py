@@ -81,6 +81,8 @@ class Body:
         """Lines before each chunk."""
         self.saves = False
         """True where checkpoints are taken: what changes in a table is noted."""
+        self.parted: frozenset[int] = frozenset()
+        """The operators that know of partitions: origins say of which an event is, watermarks which there are."""
         self._count = 0
 
     exit = "continue"

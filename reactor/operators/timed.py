@@ -9,7 +9,7 @@ from typing import Any
 from reactor.delivery import Fail, OnError
 from reactor.graph import Column, Times, name_of
 from reactor.operators.body import Abort, Body, Fused, Remembering
-from reactor.windows import BEGINNING, END_OF_TIME, Aggregate, Counting, Kernel, Panes, Sum, whole
+from reactor.windows import BEGINNING, END_OF_TIME, Aggregate, Counting, Kernel, Panes, PartTimes, Sum, whole
 
 Rest = Callable[[], None]
 
@@ -18,7 +18,10 @@ _TIMES: frozenset[Column] = frozenset({"time", "watermark"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventTime(Fused):
-    """Gives each event its time, and the stream its watermark: the highest time seen - ``out_of_order``."""
+    """Gives each event its time, and the stream its watermark: the highest time seen - ``out_of_order``.
+
+    Over a partitioned source, the highest time of the partition where that is lowest.
+    """
 
     fn: Callable[[Any], Any]
     convert: Callable[[Any], int] | None
@@ -42,15 +45,34 @@ class EventTime(Fused):
         if self.convert is not None:
             call = f"{body.const(self.convert, 'micros')}({call})"
         time = body.guard(call)
+        if body.op in body.parted:
+            self._part(body, highest)
         body.add(f"{before} = {highest}")
         with body.block(f"if {time} > {highest}:"):
             if self.convert is None:  # a garbage time must not end all windows
                 body.add(f"if {time} >= {END_OF_TIME}: {body.const(whole, 'whole')}({time})")
-            body.add(f"{highest} = {time}")
+            body.add(f"{highest} = {self._raised(body, time)}")
             body.add(f"RAISED {highest}")  # what windows further on write here
         body.columns["time"] = time
         self._reached(body, before)
         rest()
+
+    def _part(self, body: Body, highest: str) -> None:
+        """Find out from which partition the event is. Those of one come one after the other: then all is known."""
+        op = body.op
+        tops, parts, part, last = f"tops{op}", f"parts{op}", f"part{op}", f"part{op}_"
+        body.states[tops], body.states[parts] = {}, PartTimes()
+        told = f"{highest} = {parts}.are({tops}, chunk.parts, {highest})"
+        body.keep(last, None)
+        body.prologue.append(f"{last} = None")
+        body.prologue.append(f"if type(chunk) is Watermark and chunk.parts is not None: {told}")
+        body.add(f"{part} = {body.origin}.part")
+        body.add(f"if {part} is not {last}: {last} = {part}; {parts}.gives({part})")
+
+    def _raised(self, body: Body, time: str) -> str:
+        """What the highest time becomes, by an event that has a higher one."""
+        op = body.op
+        return f"parts{op}.saw(tops{op}, part{op}, {time}, top{op})" if op in body.parted else time
 
     def _reached(self, body: Body, highest: str) -> None:
         """Most events only ask whether the watermark has come so far: they compare the highest time itself."""

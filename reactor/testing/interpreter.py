@@ -30,6 +30,7 @@ from reactor.operators import (
     Timed,
     TimedBatch,
     Zip,
+    parted_by,
 )
 from reactor.pipeline import Pipeline
 from reactor.stream import Stream
@@ -121,7 +122,8 @@ class _Interpreter:
         if isinstance(op, Foreign):
             return [self.foreign(node, op, flow)]
         if isinstance(op, EventTime):
-            return [_Flow(*event_times(self.calls, node, op, flow.lanes, flow.failure))]
+            parted = node in parted_by(self.graph)
+            return [_Flow(*event_times(self.calls, node, op, flow.lanes, flow.failure, parted))]
         if isinstance(op, Timed):
             lanes, late, failure = timed(self.calls, node, op, flow.lanes, flow.failure)
             return [_Flow(lanes, failure), _Flow(late, failure)]
@@ -290,7 +292,7 @@ class _Interpreter:
         flow = _Flow([[]])
         try:
             for event in self.read(node, op):
-                flow.lanes[0].append(Row(event))
+                flow.lanes[0].append(event if isinstance(event, Row) else Row(event))
         except Undetermined:
             raise
         except Exception as error:

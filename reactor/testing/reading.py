@@ -8,6 +8,7 @@ from typing import Any
 
 from reactor.core import Source
 from reactor.testing.outcome import Undetermined
+from reactor.testing.rows import Row
 
 
 def finished(result: Any) -> Any:
@@ -46,8 +47,10 @@ def listed(events: AsyncIterable[Any]) -> Iterator[Any]:
 def records(source: Source[Any]) -> Iterator[Any]:
     try:
         finished(source.open())
+        there = frozenset(source.parts()) if source.partitioned else frozenset[str]()
         while (batch := finished(source.read(1))) is not None:
+            before, there = there, frozenset(source.parts()) if source.partitioned else there
             for record in batch:
-                yield record.value
+                yield Row(record.value, part=record.part, there=(before, before | there))
     finally:
         finished(source.close())

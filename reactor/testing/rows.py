@@ -17,6 +17,10 @@ class Row(NamedTuple):
     event: Any
     time: int = BEGINNING
     watermark: int = BEGINNING
+    part: str | None = None
+    """The partition that it came from, of a source that has some."""
+    there: tuple[frozenset[str], ...] = ()
+    """The partitions that the source had before it, and by it."""
 
     @classmethod
     def together(cls, event: Any, rows: Sequence[Row]) -> Row:

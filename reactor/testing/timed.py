@@ -35,15 +35,19 @@ Timely = tuple[Lanes, Lanes, Failure | None]
 
 
 def event_times(
-    calls: Calls, node: Node, op: EventTime, lanes: Lanes, failure: Failure | None
+    calls: Calls, node: Node, op: EventTime, lanes: Lanes, failure: Failure | None, parted: bool = False
 ) -> tuple[Lanes, Failure | None]:
-    """Give each event its time, and the watermark before it."""
+    """Give each event its time, and the watermark before it; no partition is idle, as no time passes."""
     out: Lanes = []
     convert: Callable[[Any], int] = op.convert or int
     for lane in lanes:
         out.append([])
         highest = BEGINNING + op.out_of_order
+        tops: dict[str | None, int] = {}
         for row in lane:
+            if parted:
+                for there in row.there:
+                    highest = max(highest, _lowest(tops, there))
             try:
                 time = calls.guard(
                     node, row.event, lambda event: convert(calls.instead(op.fn)(event)), row.event
@@ -54,11 +58,16 @@ def event_times(
                 failure = failed.failure
                 break
             out[-1].append(Row(row.event, time, highest - op.out_of_order))
-            highest = max(highest, time)
+            tops[row.part] = max(time, tops.get(row.part, BEGINNING))
+            highest = max(highest, _lowest(tops, row.there[-1]) if parted else time)
     if len([lane for lane in out if lane]) > 1:
         most = max(row.time for lane in out for row in lane) - op.out_of_order
         out = [[row._replace(watermark=most) for row in lane] for lane in out]
     return out, failure
+
+
+def _lowest(tops: dict[str | None, int], there: frozenset[str]) -> int:
+    return min((tops.get(part, BEGINNING) for part in there), default=BEGINNING)
 
 
 def timed(calls: Calls, node: Node, op: Timed, lanes: Lanes, failure: Failure | None) -> Timely:

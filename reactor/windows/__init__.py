@@ -31,6 +31,7 @@ from reactor.windows.counts import Counts
 from reactor.windows.joins import How, Intervals, Sides, Table, pairs
 from reactor.windows.kernel import NEVER, Kernel
 from reactor.windows.panes import Panes
+from reactor.windows.parts import Parts, PartTimes
 from reactor.windows.process import Context, Handlers, Process
 from reactor.windows.sessions import Sessions
 from reactor.windows.states import States
@@ -75,6 +76,8 @@ __all__ = [
     "Mean",
     "Min",
     "Panes",
+    "PartTimes",
+    "Parts",
     "Quantile",
     "Reduce",
     "Session",

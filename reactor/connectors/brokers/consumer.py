@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -35,6 +35,9 @@ class Consumer:
     several: bool = False
     """True where it reads several topics: each Delivery tells its own, and its id is ``TOPIC/...``."""
 
+    partitioned: bool = False
+    """Of a positional one: True where it knows its ``parts``, and which are ``quiet``."""
+
     prefetch: int | None = None
     """How many messages may be received and not settled; the source waits at that. None: as many as it likes."""
 
@@ -64,6 +67,14 @@ class Consumer:
     async def seek(self, positions: Mapping[str, int]) -> None:
         """Of a positional one: go on at these positions, by partition; others as the group stands."""
         raise NotImplementedError(f"{type(self).__name__}.seek")
+
+    def parts(self) -> Collection[str]:
+        """Of one that is partitioned: as ``Source.parts``."""
+        return ()
+
+    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+        """Of one that is partitioned: as ``Source.quiet``."""
+        return parts
 
     def reads(self, topic: str) -> bool:
         """Of one that reads several topics: whether this is one of them."""

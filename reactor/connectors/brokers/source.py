@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
@@ -46,6 +46,7 @@ class BrokerSource(Source[T_co]):
         self.identity = identity
         self.skipped = 0
         """How many messages were of a known type that nobody asked for."""
+        self.partitioned = consumer.partitioned
         self._consumer = consumer
         self._decode = decode
         self._kind = kind
@@ -146,7 +147,9 @@ class BrokerSource(Source[T_co]):
         if not rows:
             return []
         try:
-            batch = self._decode(rows, [each[0] for each in deliveries], self._topics(deliveries))
+            batch = self._decode(
+                rows, [each[0] for each in deliveries], self._parts_of(deliveries), self._topics(deliveries)
+            )
         except UnknownWriter as lacking:
             self._ahead = [*deliveries, *self._ahead]
             await lacking.learn()
@@ -170,6 +173,16 @@ class BrokerSource(Source[T_co]):
         self.skipped += batch.skipped
         return records
 
+    def parts(self) -> Collection[str]:
+        return self._consumer.parts()
+
+    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+        ahead = {each.token[0] for each in self._ahead}
+        return [part for part in await self._consumer.quiet(parts) if part not in ahead]
+
+    def _parts_of(self, deliveries: Sequence[Delivery]) -> Iterable[str | None]:
+        return [each.token[0] for each in deliveries] if self.partitioned else repeat(None)
+
     def _topics(self, deliveries: Sequence[Delivery]) -> Iterable[str]:
         if self._consumer.several:
             return [each.topic or self.name for each in deliveries]
@@ -184,6 +197,9 @@ class BrokerSource(Source[T_co]):
 
     def _fly(self, deliveries: Sequence[Delivery]) -> None:
         self._flying.extend(deliveries)
+        prefetch = self._consumer.prefetch
+        if prefetch is not None and 2 * len(self._flying) >= prefetch:
+            self.commit_soon()  # while the rest comes, not when nothing more may
         if not self._consumer.positional:
             self._coming.update((each.id, each) for each in deliveries)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -26,6 +26,7 @@ class KafkaConsumer(Consumer):
     """The messages of a topic, or of all that match a pattern, for a group or for itself."""
 
     positional = True
+    partitioned = True
 
     def __init__(
         self, address: Address, settings: Kafka, group: str | None, *, start: From, follow: bool
@@ -35,6 +36,8 @@ class KafkaConsumer(Consumer):
         self._pattern = Pattern(address.path) if self.several else None
         self._arguments = (address, self._url, settings)
         self._begun: dict[str, int] = {}
+        self._watched = False
+        """True where somebody wants to know of its partitions."""
         self._group = group
         self._start: From = start
         self._follow = follow
@@ -66,6 +69,11 @@ class KafkaConsumer(Consumer):
             deliveries = reader.shelf.take(limit, lambda news=news: post(news.set))  # type: ignore[misc]
             if deliveries is None or deliveries:
                 return deliveries
+            if reader.shelf.turned:
+                reader.shelf.turned = False
+                if self._watched:
+                    return ()
+                continue
             await news.wait()
 
     async def settle(self, tokens: Sequence[Any]) -> None:
@@ -79,6 +87,18 @@ class KafkaConsumer(Consumer):
     async def seek(self, positions: Mapping[str, int]) -> None:
         assert self._reader is not None
         self._reader.starts.seek({**self._begun, **positions})
+
+    def parts(self) -> Collection[str]:
+        self._watched = True
+        return () if self._reader is None else self._reader.parts.there()
+
+    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+        reader = self._reader
+        if reader is None:
+            return ()
+        waiter: Waiter[Collection[str]] = Waiter()
+        reader.shelf.ask(parts, waiter)
+        return await waiter.wait()
 
     def reads(self, topic: str) -> bool:
         return self._pattern is not None and self._pattern.matches(topic)

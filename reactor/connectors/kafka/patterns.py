@@ -33,8 +33,8 @@ def check_topic(url: str, path: str) -> None:
             re.compile(path)
         except re.error as error:
             raise ArgumentError(
-                f"topic({url!r}): {path!r} is no regular expression: {error}; in a URL, write %3F for ?, %23 for # "
-                "and %25 for %"
+                f"topic({url!r}): {path!r} is no regular expression: {error}; in a URL, write %3F for ?, %23 for "
+                "# and %25 for %"
             ) from None
     elif not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", path) or path in (".", ".."):
         raise ArgumentError(

@@ -15,6 +15,7 @@ from reactor.connectors.kafka.commits import Commits
 from reactor.connectors.kafka.discovery import Discovery
 from reactor.connectors.kafka.incoming import Incoming
 from reactor.connectors.kafka.names import Names
+from reactor.connectors.kafka.parts import Parts
 from reactor.connectors.kafka.settings import Kafka, consuming
 from reactor.connectors.kafka.shelf import Shelf
 from reactor.connectors.kafka.starts import Starts
@@ -60,6 +61,7 @@ class Reader:
         self._commits = Commits(self._called, self.shelf, self._health, self.shelf.fail)
         self.starts = Starts(self._called, start, self._ask)
         self._incoming = Incoming(self._called, self._commits.owned, None if follow else self.starts.ends)
+        self.parts = Parts(self.shelf, self.starts, self._commits.owned, self._incoming.done)
         self._serve: Callable[[float], object] = time.sleep
         self._patience: float | None = settings.patience
         self._turns: dict[str, int] = {}
@@ -89,6 +91,7 @@ class Reader:
             if consumer is not None:
                 consumer.close()
             self.shelf.release()
+            self.parts.answer(None)
 
     def _open(self) -> Consumer:
         several = self._called.several
@@ -144,6 +147,8 @@ class Reader:
         while not shelf.stopped and shelf.error is None:
             if self._group is not None:
                 self._commits.step(consumer)
+            if shelf.question is not None:
+                self.parts.answer(consumer)
             self._step(consumer)
             self._health.check()
 
@@ -228,11 +233,13 @@ class Reader:
         if batch := self._incoming.deliveries(messages, self._told):
             self._health.works()
             self.shelf.put(batch)
+        self.parts.look()
 
     def _told(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             name, offset = self._called.of(message), message.offset()
+            self.parts.ends[name] = offset or 0
             if not self._follow and offset is not None and offset >= self.starts.ends.get(name, 0):
                 self._incoming.done.add(name)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
@@ -283,6 +290,7 @@ class Reader:
         if self._paused:
             consumer.pause(assigned)
             self._paused += assigned
+        self.parts.came(names)
         for name in names:
             self._turns[name] = self._turns.get(name, 0) + 1
             self._incoming.done.discard(name)
@@ -293,6 +301,8 @@ class Reader:
             # Where it began is told at once: who comes after a crash doesn't begin later than this one did.
             for name, at in new.items():
                 shelf.settled.setdefault(name, at)
+        self.parts.look()
+        shelf.turn()
 
     def _revoked(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         names = [self._called.of(place) for place in places]
@@ -315,3 +325,4 @@ class Reader:
         with self.shelf.changed:
             for name in names:
                 self._commits.owned.pop(name, None)
+        self.shelf.turn()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from reactor.connectors.brokers import Delivery
 from reactor.connectors.loops import Waiter
@@ -25,6 +25,12 @@ class Shelf:
         self.error: BaseException | None = None
         self.delivered: Positions = {}
         self.settled: Positions = {}
+        self.reached: Positions = {}
+        """Behind the last message that was put here."""
+        self.turned = False
+        """The partitions are others, or some were read to their end: who waits for messages hears of that."""
+        self.question: tuple[Collection[str], Waiter[Collection[str]]] | None = None
+        """Which of these have nothing to give?"""
         self._room = room
         self._batches: deque[list[Delivery]] = deque()
         self._held = 0
@@ -47,7 +53,8 @@ class Shelf:
                     raise self.error
                 if self.ended:
                     return None
-                self._ring = ring
+                if not self.turned:
+                    self._ring = ring
                 return ()
             was_full = self._held >= self._room
             taken = self._batches.popleft()
@@ -61,6 +68,18 @@ class Shelf:
             if was_full and self._held < self._room:
                 self.changed.notify_all()
             return taken
+
+    def open(self, name: str) -> bool:
+        """Whether there are messages of this partition that nobody has taken."""
+        return self.reached.get(name, -1) > self.delivered.get(name, -1)
+
+    def ask(self, names: Collection[str], waiter: Waiter[Collection[str]]) -> None:
+        with self.changed:
+            if self.stopped or self.error is not None:
+                waiter.succeed(())
+                return
+            self.question = (names, waiter)
+            self.changed.notify_all()
 
     def settle(self, positions: Positions, waiter: Waiter[None]) -> None:
         with self.changed:
@@ -89,7 +108,13 @@ class Shelf:
     def put(self, batch: list[Delivery]) -> None:
         with self.changed:
             self._batches.append(batch)
+            self.reached.update([each.token for each in batch])
             self._held += len(batch)
+            self._wake()
+
+    def turn(self) -> None:
+        with self.changed:
+            self.turned = True
             self._wake()
 
     def finish(self) -> None:
@@ -110,18 +135,20 @@ class Shelf:
         if ring is not None:
             ring()
 
-    def drop(self, names: Container[str]) -> None:
+    def drop(self, names: Collection[str]) -> None:
         """Forget the messages of these partitions that nobody has taken."""
         with self.changed:
             kept = ([each for each in batch if each.token[0] not in names] for batch in self._batches)
             self._batches = deque(batch for batch in kept if batch)
             self._held = sum(map(len, self._batches))
+            for name in names:
+                self.reached.pop(name, None)
 
     def waiting(self) -> bool:
-        return bool(self._waiters)
+        return bool(self._waiters) or self.question is not None
 
     def release(self) -> None:
-        """What was settled before is settled."""
+        """What was settled before is settled. Nobody is left waiting at the end."""
         with self.changed:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:

@@ -51,6 +51,15 @@ class Starts:
         found = self._ask(lambda seconds: _whole(consumer.offsets_for_times(asked, timeout=seconds)))
         return {self._names.of(each): each.offset for each in found}
 
+    def ends_now(self, consumer: Consumer, names: Sequence[str], seconds: float) -> Positions:
+        """Return where these partitions end, as far as that can be had in so many seconds."""
+        asked = [self._names.place(name, _LATEST) for name in names]
+        try:
+            found = consumer.offsets_for_times(asked, timeout=seconds) if asked else []
+        except KafkaException:
+            return {}
+        return {self._names.of(each): each.offset for each in found if each.error is None}
+
     def committed(self, consumer: Consumer, names: Sequence[str]) -> Positions:
         """Return the group's positions, of those partitions that have one."""
         asked = [self._names.place(name) for name in names]
