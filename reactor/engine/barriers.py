@@ -54,6 +54,10 @@ class Coordinator:
         if urgent:
             self._urgent.set()
 
+    def hasten(self) -> None:
+        """A source may not give much more before something is committed."""
+        self.ask(urgent=True)
+
     def stir(self) -> None:
         """Something is being read again."""
         self._stirred.set()

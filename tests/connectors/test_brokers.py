@@ -15,6 +15,7 @@ from reactor.connectors.brokers import Address, BrokerSource, Consumer, Delivery
 from reactor.connectors.codec import JsonCodec
 from reactor.core import ArgumentError, DecodeError, Record
 from reactor.engine.restarting import RestartingSource, Restarts
+from reactor.testing import run_virtual
 
 pytestmark = pytest.mark.anyio
 
@@ -244,6 +245,21 @@ async def test_no_more_than_prefetch_is_in_flight() -> None:
     await source.commit(30)
     assert numbers(await source.read(1000)) == list(range(100, 130))
     await source.close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_source_that_may_not_give_more_waits_for_a_commit_only(loop: Any) -> None:
+    got: list[int] = []
+    queue = Queue(1000)  # ten times its prefetch
+
+    async def main() -> None:
+        reads = Stream(source_of(queue)).to(lambda tick: got.append(tick.number))
+        await Pipeline("reads", reads, interval=60).run()
+
+    _, elapsed = run_virtual(main, loop=loop)
+    assert got == list(range(1000))
+    assert not queue.waiting
+    assert elapsed < 0.02  # in which nobody has waited for a timer
 
 
 @pytest.mark.parametrize("kind", [Queue, Logs])

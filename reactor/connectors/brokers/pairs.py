@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from reactor.connectors.brokers.wire import MOST, Wire, time_of
 from reactor.contracts import VERSION
 
-
 Known = tuple[str, "str | None", "Mapping[str, str] | None", int]
 """Type, key, headers and time, as a row has them."""
 
