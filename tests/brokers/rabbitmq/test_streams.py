@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 
 @asynccontextmanager
-async def bare(server: RabbitMQ) -> AsyncIterator[Any]:
+async def bare(server: RabbitMQ) -> AsyncGenerator[Any, None]:
     """A channel of the client, without reactor."""
     connection = await aiormq.connect(server.at("").rstrip("/") + "/")
     try:
