@@ -81,7 +81,7 @@ def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -
     if len(warm) < _FEWEST:
         verdict.must(False, f"too short: {len(warm)} looks after the warm-up, {_FEWEST} are needed")
         return verdict
-    growth, slowing, spread = (0.6, 0.9, 0.1) if brief else (0.05, 0.5, 0.03)
+    growth, slowing, spread = (0.6, 0.9, 0.1) if brief else (0.05, 0.5, 0.06)
     span = warm[-1].seconds - warm[0].seconds
     rise = slope(warm, lambda each: each.rss)
     mean = sum(each.rss for each in warm) / len(warm)
