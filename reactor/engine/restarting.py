@@ -139,7 +139,11 @@ class RestartingSource(Source[Any]):
         return self.source.parts()
 
     async def quiet(self, parts: Collection[str]) -> Collection[str]:
-        return await self.source.quiet(parts) if self._up else ()
+        try:
+            return await self.source.quiet(parts) if self._up else ()
+        except Exception as error:  # if it is down, reading will tell
+            log.debug("%s: quiet() failed with %s", self._restarts.label, short(error))
+            return ()
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         self._next, self._bookmark = position, bookmark

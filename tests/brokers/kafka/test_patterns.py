@@ -11,9 +11,9 @@ import anyio
 import pytest
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
-from reactor import Checkpoints, Pipeline, topic
+from reactor import Checkpoints, DeadLetters, Pipeline, StoredLetter, dead_letters, topic
 from reactor.connectors.kafka import Kafka as Options
-from reactor.core import ArgumentError, Record, Source, TopicError
+from reactor.core import ArgumentError, Record, TopicError
 from reactor.topics import Topic
 from tests.brokers.kafka.test_groups import until
 from tests.brokers.kafka.test_topics import Tick, nothing, numbers, opened, take, ticks
@@ -280,15 +280,35 @@ async def test_of_two_sources_that_end_early_each_is_read_on(family: Family, kaf
     assert sorted([*first, *rest]) == [*range(5), *range(100, 105)]
 
 
-async def test_dead_letters_know_their_topic(family: Family) -> None:
-    eu = await family.make("eu")
-    source: Source[Any] = family.all().source("g")
-    rejected: list[Record[Any]] = []
-    source.reject = lambda record, error: rejected.append(record)
-    await topic(eu.url).publish({"number": "many"})
-    async with opened(source):
-        await nothing(source)
-    assert [(record.topic, record.place) for record in rejected] == [(eu.name, f"{eu.name}/0@0")]
+async def test_dead_letters_are_replayed_to_their_topic(family: Family, kafka: Kafka) -> None:
+    eu, us = await family.make("eu"), await family.make("us")
+    await eu.publish(ticks(1))
+    await us.publish(Tick(2), key="two")
+    dead = topic(kafka.url(kafka.unused()), StoredLetter)
+    got: list[int] = []
+    failed: list[int] = []
+    broken = True
+
+    def handle(tick: Tick) -> None:
+        if broken and tick.number == 2:
+            failed.append(2)
+            raise ValueError("not yet")
+        got.append(tick.number)
+
+    def reads() -> Pipeline:
+        end = family.all().subscribe("g").to(handle, on_error=DeadLetters())
+        return Pipeline("reads", end, dead_letters=dead, interval=0.05)
+
+    async with reads().start(drain=10):
+        await until(lambda: got == [1] and failed, lambda: (got, failed))
+    [letter] = [letter async for letter in dead_letters(dead).list()]
+    assert (letter.stored.topic, letter.stored.at) == (us.name, f"{us.name}/0@0")
+    broken = False
+    await letter.replay()
+    async with reads().start(drain=10):
+        await until(lambda: got == [1, 2], lambda: got)
+    records = [record async for record in us.records("earliest")]
+    assert [(record.value, record.key) for record in records] == [(Tick(2), "two")] * 2
 
 
 # What can't be ---------------------------------------------------------------------------------------------
