@@ -39,31 +39,36 @@ def records_of(origin: Any) -> Iterable[Record[Any]]:
             yield from records_of(one)
 
 
-def _positions(origin: Any, sources: frozenset[int], gave: Gave) -> Iterable[tuple[int, int]]:
+def _positions(origin: Any, sources: frozenset[int], gave: Gave) -> Iterable[tuple[Sequence[int], int]]:
+    """Each record's position, and the sources that it may have come from: two groups may read one topic."""
     for record in records_of(origin):
         if record.position is None:
             continue
-        for number in sources:
-            if len(sources) == 1 or gave(number, record):
-                yield number, record.position
+        numbers = [number for number in sources if len(sources) == 1 or gave(number, record)]
+        yield numbers, record.position
 
 
 def cut(origin: Any, sources: frozenset[int], gave: Gave) -> dict[int, Limit]:
     """The limits of a stage that has had enough with an event of this origin."""
     found: dict[int, Limit] = dict.fromkeys(sources, None)
-    for number, position in _positions(origin, sources, gave):
-        before = found[number]
-        found[number] = position + 1 if not isinstance(before, int) else max(before, position + 1)
+    for numbers, position in _positions(origin, sources, gave):
+        if len(numbers) == 1:
+            (number,) = numbers
+            before = found[number]
+            found[number] = position + 1 if not isinstance(before, int) else max(before, position + 1)
     return found
 
 
 def held(origins: Any, sources: frozenset[int], gave: Gave) -> dict[int, Limit]:
     """The limits of a stage that drops events of these origins, to be read again."""
     found: dict[int, Limit] = {}
-    for number, position in _positions(origins, sources, gave):
-        before = found.get(number)
-        if not isinstance(before, Held) or position < before.position:
-            found[number] = Held(position)
+    for numbers, position in _positions(origins, sources, gave):
+        if len(numbers) > 1:
+            found |= dict.fromkeys(numbers, None)
+        for number in numbers:
+            before = found.get(number, Held(position))
+            if isinstance(before, Held):
+                found[number] = Held(min(before.position, position))
     # With several sources, one whose events aren't among those held has been handled as far as it came.
     return found or dict.fromkeys(sources, None)
 
