@@ -192,16 +192,20 @@ class Timed(Remembering, Fused):
         body.keep(pane, None)
         body.keep(before[2], None)
         if type(aggregate) is Counting:
-            add = f"{pane}[{key}] += 1"
+            add = f"{pane}[{key}] = {pane}.get({key}, 0) + 1"
         elif type(aggregate) is Sum:
             value = event
             if aggregate.fn is not None:
                 value = body.guard(f"{body.function(aggregate.fn, 'sum')}({event})")
-            # what += would change in its place (an array), no checkpoint would see
-            add = f"{pane}[{key}] = {pane}[{key}] + {value}" if body.saves else f"{pane}[{key}] += {value}"
+            if body.saves:  # what += would change in its place (an array), no checkpoint would see
+                add = f"{pane}[{key}] = {pane}.get({key}, 0) + {value}"
+            else:
+                state = body.fresh("state")
+                add = f"{state} = {pane}.get({key}, 0); {state} += {value}; {pane}[{key}] = {state}"
         else:
-            adding = body.const(aggregate.add, "add")
-            add = f"{pane}[{key}] = {adding}({pane}[{key}], {event})"
+            adding, zero = body.const(aggregate.add, "add"), body.const(aggregate.zero, "zero")
+            before_it = f"{pane}[{key}] if {key} in {pane} else {zero}()"
+            add = f"{pane}[{key}] = {adding}({before_it}, {event})"
         columns = dict(body.columns)
         highest = f"top{columns['highest_of']}" if "highest_of" in columns else ""
         lazy = self._lazy(body, body.states[name])
@@ -233,10 +237,10 @@ class Timed(Remembering, Fused):
             noting = f"noting{op}"
             body.prologue.append(f"{noting} = {name}.noting")
             body.states[f"changed{op}"] = body.states[name].changed
-            body.add(f"if {noting}: changed{op}[{pane}.start, {key}] = None")
+            body.add(f"if {noting}: changed{op}[{lo}, {key}] = None")
         elif body.saves:
             body.states[f"changed{op}"] = body.states[name].changed
-            body.add(f"changed{op}[{pane}.start, {key}] = None")
+            body.add(f"changed{op}[{lo}, {key}] = None")
 
     def _now(self, body: Body, rest: Rest, found: str, w: str) -> None:
         """What an event leads to at once: results, or nothing, or the word that it is late."""
@@ -337,7 +341,8 @@ class Tag(Fused):
 
 
 def _shut(op: int) -> str:
-    return f"lo{op} = hi{op} = lo{op}_ = hi{op}_ = 0"
+    """No time is in the panes at hand any more; where that of the present event begins is still to be noted."""
+    return f"hi{op} = hi{op}_ = {BEGINNING}"
 
 
 def _firing(op: int) -> Callable[[Kernel, int], Iterator[Any]]:

@@ -542,7 +542,7 @@ def large() -> panes.Panes:
     assert states is not None
     assert kernel.changed is not None
     for key in range(1000):
-        states[key] += 1
+        states[key] = 1
         kernel.changed[0, key] = None
     assert len(kernel.saved().rows) == 1000
     return kernel
