@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +13,7 @@ from .events import BATCH, DECODERS, Sale, encode, headers
 Produce = Callable[[str, str, Sequence[Sale]], Awaitable[None]]
 Take = Callable[[Sale], bool]
 """Is given each event, and says whether to go on."""
-Consume = Callable[[str, str, str, Take], Awaitable[None]]
+Consume = Callable[[str, str, str, Take], Coroutine[Any, Any, None]]
 Send = Callable[[Sale], Awaitable[None]]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -141,7 +140,7 @@ async def _latencies(figures: Figures, broker: str, url_of: Url, plain: str) -> 
         figures.add("latency", "reactor", await hops(at.publish))
         await run.drain()
     other = topic(url_of("bench-bare-hops"), Sale)
-    await _groups(other, "hops")
+    await _groups(other, "hops-bare")
     loop = asyncio.get_running_loop()
     left = [True]
 
@@ -149,22 +148,13 @@ async def _latencies(figures: Figures, broker: str, url_of: Url, plain: str) -> 
         loop.call_soon_threadsafe(came.put_nowait, sale)
         return left[0] and sale.number >= 0
 
-    async with _reading(broker, plain, take), bare.SENDER[broker](plain, "bench-bare-hops") as send:
-        await _first(send, came)
-        figures.add("latency", "bare", await hops(send))
-        left[0] = False
-        await send(sales(1)[0])
-        await asyncio.wait_for(came.get(), 10)
-
-
-@asynccontextmanager
-async def _reading(broker: str, plain: str, take: bare.Take) -> Any:
-    task = asyncio.create_task(bare.CONSUME[broker](plain, "bench-bare-hops", "hops-bare", take))
-    try:
-        yield
-        await asyncio.wait_for(task, 20)
-    finally:
-        task.cancel()
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        tasks.create_task(bare.CONSUME[broker](plain, "bench-bare-hops", "hops-bare", take))
+        async with bare.SENDER[broker](plain, "bench-bare-hops") as send:
+            await _first(send, came)
+            figures.add("latency", "bare", await hops(send))
+            left[0] = False
+            await send(sales(1)[0])
 
 
 async def _first(send: Callable[[Sale], Awaitable[Any]], came: asyncio.Queue[Sale]) -> None:
