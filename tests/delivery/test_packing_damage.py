@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import importlib.readers  # noqa: F401 - zoneinfo imports it at its first look into the package tzdata
 import io
 import pickle
 import sys
