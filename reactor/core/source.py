@@ -81,17 +81,18 @@ class Source(Generic[T_co]):
     def parts(self) -> Collection[str]:
         """Of one that is partitioned: those of which another ``read`` may return something; no I/O.
 
-        Called before the first ``read``, and after each. Partitions that were taken away, or are read to their end,
-        are left out. When these change while a ``read`` waits, it returns no records.
+        Called before the first ``read``, and after each. Partitions that were taken away, or are read to their
+        end, are left out. When these change while a ``read`` waits, it returns no records.
         """
         raise NotImplementedError(f"{type(self).__name__}.parts")
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
-        """Return which of these partitions have nothing to give: all that there is of them has been returned.
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
+        """Return which of these partitions have nothing to give: all that there is of them was returned; no I/O.
 
-        Or all that there was when this was called before: it is called between reads, with some seconds in between
-        (``idle=`` of event_time). For one that is quiet, and of which nothing came meanwhile, event_time doesn't wait
-        until it gives something. It may ask a server, for a second at most.
+        Called between reads, with some seconds in between (``idle=`` of event_time), while there are several. Who
+        has to ask a server asks by this call, and says at the next one of whom all was returned that was there
+        then. For one that is quiet, and of which nothing came meanwhile, event_time doesn't wait until it gives
+        something.
         """
         return parts
 

@@ -59,7 +59,7 @@ class Watermark:
     idle: bool = False
     """True when its input is idle: others needn't wait for it."""
     parts: Parts | None = None
-    """On the way from a partitioned source to event_time: which partitions there are now; the time says nothing."""
+    """From a partitioned source to event_time: which partitions there are now; the time says nothing."""
 
     values: ClassVar[tuple[Any, ...]] = ()
     columns: ClassVar[tuple[tuple[Any, ...], ...]] = ((), (), ())

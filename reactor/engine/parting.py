@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from math import inf
 
 import anyio
 
 from reactor.core import Source
 from reactor.windows import Parts
-
-_ANSWER = 1.0
-"""Seconds that a source has to say which of its partitions are quiet."""
 
 _ALL_IDLE = 2
 """So often in a row all have to be quiet, and nothing read, until they needn't be asked any more."""
@@ -46,15 +42,13 @@ class Parting:
         self._there = there
         return Parts(there)
 
-    async def asked(self) -> Parts | None:
+    def asked(self) -> Parts | None:
         """Where it is time to, ask who is quiet, and return that."""
-        if anyio.current_time() < self.moment:
+        now = anyio.current_time()
+        if now < self.moment:
             return None
         there = self._there
-        quiet: Collection[str] = ()
-        with anyio.move_on_after(_ANSWER):
-            quiet = await self._source.quiet(there)
-        self._silent = self._silent + 1 if there.issubset(quiet) else 0
-        going = len(there) > 1 and self._silent < _ALL_IDLE
-        self.moment = anyio.current_time() + self._patience if going else inf
-        return Parts(there, there.intersection(quiet))
+        quiet = there.intersection(self._source.quiet(there))
+        self._silent = self._silent + 1 if quiet == there else 0
+        self.moment = now + self._patience if len(there) > 1 and self._silent < _ALL_IDLE else inf
+        return Parts(there, quiet)

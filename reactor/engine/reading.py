@@ -367,7 +367,7 @@ class RecordStage(SourceStage):
             await self._tell(parting.after())
         while not self.draining and not self.finished:
             if parting is not None:
-                await self._tell(await parting.asked())
+                await self._tell(parting.asked())
             records = await self._ask()
             if self.letters:
                 await self.write_letters()

@@ -138,12 +138,8 @@ class RestartingSource(Source[Any]):
     def parts(self) -> Collection[str]:
         return self.source.parts()
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
-        try:
-            return await self.source.quiet(parts) if self._up else ()
-        except Exception as error:  # if it is down, reading will tell
-            log.debug("%s: quiet() failed with %s", self._restarts.label, short(error))
-            return ()
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
+        return self.source.quiet(parts) if self._up else ()
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         self._next, self._bookmark = position, bookmark

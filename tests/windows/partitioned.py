@@ -57,7 +57,7 @@ class Partitioned(Source[tuple[str, float]]):
     def parts(self) -> Collection[str]:
         return frozenset(self.there)
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
         self.asked.append(tuple(sorted(parts)))
         return set(parts) - self.lagging
 

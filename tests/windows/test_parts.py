@@ -286,9 +286,6 @@ def test_a_source_that_restarts(loop: Any) -> None:
                 raise ConnectionError("gone")
             return await super().read(limit)
 
-        async def quiet(self, parts: Any) -> Any:
-            raise ConnectionError("gone")
-
     seen = run(loop, Stream(Breaks(*ahead()), restart=Restart(initial=20, jitter=0)))
     assert (seen.late, seen.counts) == ([], dict.fromkeys(range(0, 100, 10), 4))
 

@@ -72,7 +72,7 @@ class Consumer:
         """Of one that is partitioned: as ``Source.parts``."""
         return ()
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
         """Of one that is partitioned: as ``Source.quiet``."""
         return parts
 

@@ -176,9 +176,9 @@ class BrokerSource(Source[T_co]):
     def parts(self) -> Collection[str]:
         return self._consumer.parts()
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
         ahead = {each.token[0] for each in self._ahead}
-        return [part for part in await self._consumer.quiet(parts) if part not in ahead]
+        return [part for part in self._consumer.quiet(parts) if part not in ahead]
 
     def _parts_of(self, deliveries: Sequence[Delivery]) -> Iterable[str | None]:
         return [each.token[0] for each in deliveries] if self.partitioned else repeat(None)

@@ -92,13 +92,8 @@ class KafkaConsumer(Consumer):
         self._watched = True
         return () if self._reader is None else self._reader.parts.there()
 
-    async def quiet(self, parts: Collection[str]) -> Collection[str]:
-        reader = self._reader
-        if reader is None:
-            return ()
-        waiter: Waiter[Collection[str]] = Waiter()
-        reader.shelf.ask(parts, waiter)
-        return await waiter.wait()
+    def quiet(self, parts: Collection[str]) -> Collection[str]:
+        return () if self._reader is None else self._reader.parts.quiet(parts)
 
     def reads(self, topic: str) -> bool:
         return self._pattern is not None and self._pattern.matches(topic)

@@ -14,23 +14,46 @@ _ANSWER = 0.8
 
 
 class Parts:
-    """Of one reader. On its thread, but for ``there``."""
+    """Of one reader."""
 
     def __init__(self, shelf: Shelf, starts: Starts, owned: Mapping[str, int], done: Collection[str]) -> None:
+        self.wanted = False
+        """True where somebody has asked, and the brokers weren't yet."""
         self.ends: Positions = {}
         """Where partitions were read to their end."""
         self._asked: Positions = {}
-        """Where they ended when it was asked last."""
+        """Where they ended when the brokers were asked last."""
         self._over: frozenset[str] = frozenset()
         self._shelf = shelf
         self._starts = starts
         self._owned = owned
         self._done = done
 
+    # Of the task ----------------------------------------------------------------------------------------------
+
     def there(self) -> Collection[str]:
         """Return those of which more may come."""
         over, shelf = self._over, self._shelf
         return [name for name in tuple(self._owned) if name not in over or shelf.open(name)]
+
+    def quiet(self, names: Collection[str]) -> Collection[str]:
+        """Return of whom all was taken that was there when this was asked before; and ask again."""
+        if self.wanted:
+            return ()
+        asked, self._asked, self.wanted = self._asked, {}, True
+        return [name for name in names if name in asked and self._reached(name) >= asked[name]]
+
+    def _reached(self, name: str) -> int:
+        taken = self._shelf.delivered.get(name, -1)
+        # What isn't a message (a transaction's end) is passed over, too.
+        return taken if self._shelf.open(name) else max(taken, self.ends.get(name, -1))
+
+    # Of the thread --------------------------------------------------------------------------------------------
+
+    def ask(self, consumer: Consumer) -> None:
+        """Ask the brokers where the partitions end now."""
+        self._asked = self._starts.ends_now(consumer, tuple(self._owned), _ANSWER)
+        self.wanted = False
 
     def came(self, names: Collection[str]) -> None:
         """These are read from another place on."""
@@ -44,25 +67,3 @@ class Parts:
         if over != self._over:
             self._over = over
             self._shelf.turn()
-
-    def answer(self, consumer: Consumer | None) -> None:
-        """Say which partitions are quiet, if somebody has asked."""
-        with self._shelf.changed:
-            question, self._shelf.question = self._shelf.question, None
-        if question is None or question[1].abandoned:
-            return
-        names, waiter = question
-        waiter.succeed(() if consumer is None else self._quiet(consumer, names))
-
-    def _quiet(self, consumer: Consumer, names: Collection[str]) -> Collection[str]:
-        before = self._asked
-        owned = [name for name in names if name in self._owned]
-        self._asked = self._starts.ends_now(consumer, owned, _ANSWER)
-        found: list[str] = []
-        for name, end in self._asked.items():
-            came = self._shelf.delivered.get(name, -1)
-            if not self._shelf.open(name):  # what isn't a message (a transaction's end) is passed over, too
-                came = max(came, self.ends.get(name, -1))
-            if came >= min(end, before.get(name, end)):
-                found.append(name)
-        return found

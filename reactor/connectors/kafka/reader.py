@@ -91,7 +91,6 @@ class Reader:
             if consumer is not None:
                 consumer.close()
             self.shelf.release()
-            self.parts.answer(None)
 
     def _open(self) -> Consumer:
         several = self._called.several
@@ -147,8 +146,8 @@ class Reader:
         while not shelf.stopped and shelf.error is None:
             if self._group is not None:
                 self._commits.step(consumer)
-            if shelf.question is not None:
-                self.parts.answer(consumer)
+            if self.parts.wanted:
+                self.parts.ask(consumer)
             self._step(consumer)
             self._health.check()
 

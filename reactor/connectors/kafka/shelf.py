@@ -29,8 +29,6 @@ class Shelf:
         """Behind the last message that was put here."""
         self.turned = False
         """The partitions are others, or some were read to their end: who waits for messages hears of that."""
-        self.question: tuple[Collection[str], Waiter[Collection[str]]] | None = None
-        """Which of these have nothing to give?"""
         self._room = room
         self._batches: deque[list[Delivery]] = deque()
         self._held = 0
@@ -72,14 +70,6 @@ class Shelf:
     def open(self, name: str) -> bool:
         """Whether there are messages of this partition that nobody has taken."""
         return self.reached.get(name, -1) > self.delivered.get(name, -1)
-
-    def ask(self, names: Collection[str], waiter: Waiter[Collection[str]]) -> None:
-        with self.changed:
-            if self.stopped or self.error is not None:
-                waiter.succeed(())
-                return
-            self.question = (names, waiter)
-            self.changed.notify_all()
 
     def settle(self, positions: Positions, waiter: Waiter[None]) -> None:
         with self.changed:
@@ -145,10 +135,10 @@ class Shelf:
                 self.reached.pop(name, None)
 
     def waiting(self) -> bool:
-        return bool(self._waiters) or self.question is not None
+        return bool(self._waiters)
 
     def release(self) -> None:
-        """What was settled before is settled. Nobody is left waiting at the end."""
+        """What was settled before is settled."""
         with self.changed:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
