@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_low
+from statistics import median, median_low
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,8 @@ T = TypeVar("T")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
 _FEWEST = 8
+_WAL = 5 * MIB
+"""SQLite begins a -wal file again once it has 1000 pages: it may take long to come so far, and is no growth."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ def slope(samples: Sequence[Sample], of: Callable[[Sample], float]) -> float:
 def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -> Verdict:
     """Judge what comes after the warm-up: a quarter of the time, and so many events that caches are full.
 
-    In that time the process may seem to gain a twentieth of its memory, and lose half of its throughput: other
+    In that time the process may seem to gain a twentieth of its memory, and to lose half of its throughput: other
     processes run on the machine, too. ``brief`` is too short for SQLite's files, and its caches of up to 16 MiB
     each, to reach the size at which they stay. Of Python's objects nothing may be kept even then.
     """
@@ -81,7 +83,7 @@ def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -
     if len(warm) < _FEWEST:
         verdict.must(False, f"too short: {len(warm)} looks after the warm-up, {_FEWEST} are needed")
         return verdict
-    growth, slowing, spread = (0.6, 0.9, 0.1) if brief else (0.05, 0.5, 0.06)
+    growth, slowing, spread = (0.6, 0.9, 0.12) if brief else (0.05, 0.5, 0.08)
     span = warm[-1].seconds - warm[0].seconds
     rise = slope(warm, lambda each: each.rss)
     mean = sum(each.rss for each in warm) / len(warm)
@@ -90,8 +92,8 @@ def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -
         f"memory: {mean / MIB:.1f} MiB, {rise * 60 / MIB:+.2f} MiB a minute "
         f"({min(each.rss for each in warm) / MIB:.1f} to {max(each.rss for each in warm) / MIB:.1f})",
     )
-    least = [min(each.blocks for each in some) for some in (warm[: len(warm) // 2], last_third(warm))]
-    verdict.must(least[1] < least[0] * (1 + spread), f"blocks: {least[0]:,}, {least[1]:,} at the end")
+    usual = [median(each.blocks for each in some) for some in (warm[: len(warm) // 2], last_third(warm))]
+    verdict.must(usual[1] < usual[0] * (1 + spread), f"blocks: {usual[0]:,.0f}, {usual[1]:,.0f} at the end")
     for name in ("handles", "threads", "tasks"):
         seen = [int(getattr(each, name)) for each in warm]
         verdict.must(stays(seen), f"{name}: {min(seen)} to {max(seen)}")
@@ -103,7 +105,8 @@ def judge(samples: Sequence[Sample], *, brief: bool = False, filling: int = 0) -
         else:
             half = len(sizes) // 2
             early, late = max(sizes[:half]), max(sizes[half:])
-            verdict.must((brief or late <= max(early * 1.5, early + MIB)) and late < 64 * MIB, line)
+            full = _WAL if name.endswith("-wal") else 0
+            verdict.must((brief or late <= max(early * 1.5, early + MIB, full)) and late < 64 * MIB, line)
     third = max(2, len(warm) // 3)
     first, last = rate(warm[:third]), rate(warm[-third:])
     verdict.must(last > first * (1 - slowing), f"throughput: {first:,.0f} events/s, {last:,.0f} at the end")

@@ -42,8 +42,8 @@ def test_what_grows_is_found(what: str, line: str) -> None:
 
 
 def test_objects_that_are_kept_are_found_even_in_some_seconds() -> None:
-    """A run of 100,000 events that keeps one object of each, and has 250,000 for other reasons."""
-    kept = [sample(n, blocks=250 + 2.5 * n + n * 37 % 20) for n in range(40)]
+    """A run of 100,000 events that keeps one object of each, and has 250,000 at each moment."""
+    kept = [sample(n, blocks=250 + 3 * n + n * 37 % 20) for n in range(40)]
     (fault,) = judge(kept, brief=True).faults
     assert fault.startswith("blocks")
     assert not judge([sample(n, blocks=250 + n * 37 % 40) for n in range(40)], brief=True).faults
