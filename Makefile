@@ -33,9 +33,10 @@ brokers: $(STAMP)
 brokers-stop: $(STAMP)
 	$(BIN)/python -m tests.servers stop
 
+# Its tests wait for servers most of the time.
 test-brokers: $(STAMP)
 	$(BIN)/python -m tests.servers install
-	$(BIN)/python -m pytest $(PARALLEL) tests/brokers tests/servers $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/brokers tests/servers $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
