@@ -1,4 +1,4 @@
-"""``python -m reactor dead-letters``: list, show, edit, replay, discard, clear."""
+"""``python -m reactor dead-letters``: list, show, edit, replay, retry, discard, clear."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ import typer
 from reactor.cli import shown
 from reactor.cli.ends import FAILED, WRONG, err, fail, guarded, out, tell
 from reactor.cli.into import hand_over, pipeline_at
+from reactor.cli.retry import retry as retry_
 from reactor.core import LetterError
 from reactor.deadletters import KeptLetter, Letters, LetterState, dead_letters
+from reactor.delivery import Retry
 
 app = typer.Typer(
     help="Look at dead letters, repair them, replay or discard them. URL is that of their topic, such as "
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 
 _AGO = re.compile(r"(\d+)([smhd])")
+_LONG = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -43,6 +46,14 @@ def _time(text: str) -> datetime:
             f"{text}: neither a time (2026-03-01T12:00) nor how long ago (2h, 7d)"
         ) from None
     return time if time.utcoffset() is not None else time.replace(tzinfo=UTC)
+
+
+def _delay(text: str) -> float:
+    """Seconds, or 90s, 15m, 2h, 7d."""
+    long = _LONG.fullmatch(text)
+    if long is None:
+        raise typer.BadParameter(f"{text}: a delay is seconds (60, 0.5), or 90s, 15m, 2h, 7d")
+    return float(long[1]) * _SECONDS[long[2] or "s"]
 
 
 def _state(text: str) -> LetterState:
@@ -69,6 +80,19 @@ Since = Annotated[
 Until = Annotated[
     datetime | None, typer.Option("--until", parser=_time, metavar="TIME", help="Failed before then.")
 ]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="URL", help="Publish to this topic; default: where it came from."),
+]
+Into = Annotated[
+    str | None,
+    typer.Option(
+        "--into",
+        metavar="MODULE:PIPELINE",
+        help="Hand it to the operator of this pipeline that failed instead, and run what is behind that. It "
+        "is a Pipeline, or a function that returns one.",
+    ),
+]
 All = Annotated[
     bool, typer.Option("--all", help="All that are open, or those of them that the filters leave.")
 ]
@@ -88,6 +112,9 @@ def list_(
             "--state", parser=_state, metavar="STATE", help="open, replayed, failed-again or discarded."
         ),
     ] = None,
+    tried: Annotated[
+        int | None, typer.Option("--tried", metavar="TIMES", help="Only those tried so often, or more often.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List dead letters, the oldest first."""
@@ -96,7 +123,13 @@ def list_(
         async with dead_letters(url) as letters:
             found: list[KeptLetter] = []
             async for letter in letters.list(
-                pipeline=pipeline, operator=operator, error=error, since=since, until=until, state=state
+                pipeline=pipeline,
+                operator=operator,
+                error=error,
+                since=since,
+                until=until,
+                state=state,
+                tried=tried,
             ):
                 if json:
                     print(shown.as_json(letter))
@@ -163,19 +196,8 @@ def replay(
     event: Annotated[
         str | None, typer.Option("--event", metavar="JSON", help="Publish this instead; for one ID.")
     ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="URL", help="Publish to this topic; default: where it came from."),
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            "--into",
-            metavar="MODULE:PIPELINE",
-            help="Hand it to the operator of this pipeline that failed instead, and run what is behind that. It "
-            "is a Pipeline, or a function that returns one.",
-        ),
-    ] = None,
+    to: To = None,
+    into: Into = None,
 ) -> None:
     """Publish again what has failed, to the topic that it came from. Twice changes nothing."""
     how: dict[str, Any] = {}
@@ -202,6 +224,50 @@ def replay(
         return f"replayed to {done.topic}{where}"
 
     _each(url, ids, all, (pipeline, operator, error, since, until), one)
+
+
+@app.command()
+def retry(
+    url: Url,
+    after: Annotated[
+        Any,
+        typer.Option(
+            "--after",
+            parser=_delay,
+            metavar="DELAY",
+            help="From the failure to the first retry: seconds, or 90s, 15m, 2h. Each later one takes twice as "
+            "long as the one before.",
+        ),
+    ] = "60",
+    max: Annotated[
+        Any, typer.Option("--max", parser=_delay, metavar="DELAY", help="The longest of these delays.")
+    ] = "1h",
+    jitter: Annotated[
+        float,
+        typer.Option(
+            "--jitter", min=0, max=1, help="Each is shorter by a random part, so much of it at most."
+        ),
+    ] = 0.5,
+    attempts: Annotated[
+        int,
+        typer.Option(
+            "--attempts",
+            min=2,
+            help="How often an event is tried in all; then its letter stays open, for you.",
+        ),
+    ] = 5,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until interrupted; default: one look at what is due.")
+    ] = False,
+    pipeline: OfPipeline = None,
+    operator: OfOperator = None,
+    error: WithError = None,
+    to: To = None,
+    into: Into = None,
+) -> None:
+    """Replay open dead letters that are old enough, and were not tried too often: a retry topic."""
+    policy = Retry(attempts, initial=after, max=max, jitter=jitter)
+    retry_(url, policy, follow, to, into, pipeline, operator, error)
 
 
 @app.command()

@@ -17,11 +17,14 @@ from reactor.core import ArgumentError, LetterError, TopicError, UnknownLetter, 
 from reactor.deadletters.index import Index, LetterAction, LetterState, Pages
 from reactor.deadletters.into import NOTHING, Handing
 from reactor.deadletters.replaying import Repaired, plain_values, publish, repaired
-from reactor.delivery import StoredLetter
+from reactor.deadletters.retrying import Retrying, warn
+from reactor.delivery import Retry, StoredLetter
 from reactor.pipeline import Pipeline
 from reactor.topics import Topic, topic
 
 _STATES: tuple[str, ...] = get_args(LetterState)
+
+RETRY = Retry(5, initial=60, max=3600)
 
 
 def dead_letters(where: str | Topic[Any], /) -> Letters:
@@ -76,12 +79,14 @@ class Letters:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         state: LetterState | Iterable[LetterState] | None = None,
+        tried: int | None = None,
     ) -> AsyncIterator[KeptLetter]:
         """Return the letters that there are now, in the order in which they were stored.
 
         ``error`` is a text that the error (``ValueError: no such card``) has in it; ``since`` (included) and
         ``until`` (not included) are aware datetimes or microseconds since the epoch; ``state`` is one, or
-        several. Raises TopicError where there is no such topic, LetterError where it holds something else.
+        several; ``tried`` is how often the event was tried, at least. Raises TopicError where there is no such
+        topic, LetterError where it holds something else.
         """
         states = (state,) if isinstance(state, str) else _STATES if state is None else tuple(state)
         for one in states:
@@ -98,6 +103,7 @@ class Letters:
                 and (error is None or error in letter.error)
                 and (first is None or letter.time >= first)
                 and (end is None or letter.time < end)
+                and (tried is None or letter.attempt + 1 >= tried)
                 and (state is None or index.state(letter) in states)
             )
 
@@ -148,6 +154,41 @@ class Letters:
             handing.add(letter)
         await handing.run()
         return [letter for letter in chosen if letter.later is not None]
+
+    async def retry(
+        self,
+        policy: Retry = RETRY,
+        *,
+        follow: bool = False,
+        to: str | Topic[Any] | None = None,
+        into: Pipeline | None = None,
+        pipeline: str | None = None,
+        operator: str | None = None,
+        error: str | None = None,
+    ) -> Sequence[KeptLetter]:
+        """Replay the open letters that are old enough; with ``follow`` go on so until cancelled.
+
+        ``policy`` says when, from the time when the event failed last: after ``initial`` seconds the first time,
+        growing; and how often it is tried in all (``calls``), the first failure and replays by hand included.
+        What was tried so often stays open. ``to`` and ``into`` are as in a replay; with ``into`` only letters of
+        that pipeline are looked at. The others are filters, as in ``list``.
+
+        Returns the letters that were replayed. One that can't be is logged, stays open, and doesn't hold up the
+        others. What a run of ``into`` fails with is raised, and so is what reading the letters fails with: nothing
+        is lost by that, call it again.
+        """
+        replayed: list[KeptLetter] = []
+
+        def told(letter: KeptLetter, error: LetterError | None) -> None:
+            warn(letter, error)
+            if error is None and not follow:
+                replayed.append(letter)
+
+        retrying = Retrying(
+            *(self, policy), to=to, into=into, pipeline=pipeline, operator=operator, error=error, told=told
+        )
+        await retrying.run(follow)
+        return replayed
 
     async def clear(self) -> int:
         """Take letters that were replayed or discarded out of their queue; return how many these were.
@@ -280,6 +321,11 @@ class KeptLetter:
     def later(self) -> str | None:
         """The id of the letter that the replay of this one has come to."""
         return self._letters._index.later(self.stored)
+
+    @property
+    def tried(self) -> int:
+        """How often the event was tried: the first time, and at each replay that led to this letter."""
+        return self.stored.attempt + 1
 
     @property
     def actions(self) -> tuple[LetterAction, ...]:
