@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
 import anyio.to_thread
 import msgspec
 
 import reactor
-from reactor import DeadLetters, Pipeline, Stream, Topic, dead_letters
+from reactor import DeadLetters, Pipeline, Retry, Stream, Topic, dead_letters
 
 ROOT = Path(reactor.__file__).parent.parent
 
@@ -75,3 +78,32 @@ async def settled(dead: Topic[Any], discarded: Sequence[int]) -> None:
         for letter in [letter async for letter in letters.list()]:
             if letter.event["number"] in discarded:
                 await letter.discard()
+
+
+async def retried(orders: Topic[Any], dead: Topic[Any]) -> Counter[int]:
+    """Have two orders of five fail while the pipeline runs, each time; return how often each has come.
+
+    A retrier runs beside it until both letters were tried three times, and then a little longer.
+    """
+    came: Counter[int] = Counter()
+
+    def look(order: Order) -> Order:
+        came[order.number] += 1
+        return refuse(order) if order.number > 2 else order
+
+    looked = orders.subscribe("g").map(look, name="look", on_error=DeadLetters())
+    async with Pipeline("shop", looked.discard(), dead_letters=dead, interval=0.05).start():
+        await orders.publish([Order(n) for n in range(5)])
+        with anyio.fail_after(60):
+            while len(came) < 5:
+                await anyio.sleep(0.02)
+            async with anyio.create_task_group() as tasks:
+                policy = Retry(3, initial=0.5, max=0.5)
+                tasks.start_soon(partial(dead_letters(dead).retry, policy, follow=True))
+                while min(came[3], came[4]) < 3:
+                    await anyio.sleep(0.02)
+                await anyio.sleep(3)
+                tasks.cancel_scope.cancel()
+    left = [letter async for letter in dead_letters(dead).list(state="open")]
+    assert sorted((letter.event["number"], letter.tried) for letter in left) == [(3, 3), (4, 3)]
+    return came

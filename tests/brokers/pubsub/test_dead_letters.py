@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from reactor import DeadLetters, LetterError, Pipeline, StoredLetter, TopicError, dead_letters, topic
-from tests.brokers.letters import ROOT, Order, command, failed, refuse, seen, settled
+from tests.brokers.letters import ROOT, Order, command, failed, refuse, retried, seen, settled
 from tests.brokers.pubsub.ticks import opened, take
 from tests.servers.pubsub import PubSubEmulator
 
@@ -129,3 +129,9 @@ async def test_a_subscription_that_moves_messages_away_is_refused(
     await anyio.to_thread.run_sync(make)
     with pytest.raises(TopicError, match="each look counts as a delivery, and after 7 of them"):
         await seen(topic(pubsub.url(name), StoredLetter))
+
+
+async def test_they_are_retried_until_they_were_tried_so_often(pubsub: PubSubEmulator, name: str) -> None:
+    orders = topic(pubsub.url(name, groups="g"), Order)
+    came = await retried(orders, topic(pubsub.url(f"{name}-dead"), StoredLetter))
+    assert came == {0: 1, 1: 1, 2: 1, 3: 3, 4: 3}

@@ -18,7 +18,7 @@ from reactor.connectors.rabbitmq import RabbitMQBroker
 from reactor.connectors.rabbitmq.ends import MARK, Seen, look
 from reactor.connectors.rabbitmq.link import Channel, Link
 from reactor.core import ArgumentError, LetterError, TopicError
-from tests.brokers.letters import Order, command, failed, refuse, seen, settled
+from tests.brokers.letters import Order, command, failed, refuse, retried, seen, settled
 from tests.brokers.rabbitmq.test_topics import Tick, nothing, numbers, opened, some
 from tests.servers.rabbitmq import RabbitMQ
 
@@ -304,3 +304,9 @@ async def test_many_letters_are_replayed_in_one_session(rabbitmq: RabbitMQ) -> N
     async with opened(orders.source("g")) as source:
         assert sorted(numbers(await some(source, 29))) == [n for n in range(30) if n != 7]
         await nothing(source)
+
+
+async def test_letters_are_retried_until_they_were_tried_so_often(rabbitmq: RabbitMQ) -> None:
+    orders = topic(rabbitmq.topic(groups="g"), Order)
+    came = await retried(orders, topic(rabbitmq.topic(), StoredLetter))
+    assert came == {0: 1, 1: 1, 2: 1, 3: 3, 4: 3}

@@ -23,7 +23,7 @@ from reactor import (
     topic,
 )
 from reactor.connectors.sqs import looking
-from tests.brokers.letters import ROOT, Order, command, failed, refuse, seen, settled
+from tests.brokers.letters import ROOT, Order, command, failed, refuse, retried, seen, settled
 from tests.brokers.sqs.reading import bare, opened, take, until
 from tests.servers.sqs import Ministack
 
@@ -188,3 +188,9 @@ async def test_what_cant_be_looked_at_is_told(ministack: Ministack) -> None:
     await failed(dead, 1)
     with pytest.raises(UnknownLetter):
         await dead_letters(dead).get("nothing")
+
+
+async def test_they_are_retried_until_they_were_tried_so_often(ministack: Ministack) -> None:
+    orders = topic(ministack.topic(), Order)
+    came = await retried(orders, topic(ministack.topic(), StoredLetter))
+    assert came == {0: 1, 1: 1, 2: 1, 3: 3, 4: 3}
