@@ -447,7 +447,7 @@ class RecordStage(SourceStage):
                 await self._source.close()
             finally:
                 self._given.reject = None  # it would hold on to the whole run
-                del self._given.commit_soon
+                vars(self._given).pop("commit_soon", None)  # another run may have let go first
 
 
 class FeedStage(SourceStage):

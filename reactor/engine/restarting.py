@@ -136,7 +136,7 @@ class RestartingSource(Source[Any]):
         return self.source.bookmark(position)
 
     def parts(self) -> Collection[str]:
-        return self.source.parts()
+        return self.source.parts() if self._up else ()
 
     def quiet(self, parts: Collection[str]) -> Collection[str]:
         return self.source.quiet(parts) if self._up else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -13,8 +13,10 @@ import pytest
 from reactor import Checkpoints, Pipeline, Restart, Stream, topic
 from reactor.connectors.brokers import Address, BrokerSource, Consumer, Delivery, Settings, Wire, configured
 from reactor.connectors.codec import JsonCodec
+from reactor.connectors.log import Batch
 from reactor.core import ArgumentError, DecodeError, Record
 from reactor.engine.restarting import RestartingSource, Restarts
+from reactor.registry import UnknownWriter
 from reactor.testing import run_virtual
 
 pytestmark = pytest.mark.anyio
@@ -403,6 +405,46 @@ async def test_structured_events_and_those_of_others_are_read() -> None:
     assert wire.read(few, b"{}").headers == {"shop": "north", "n": "1"}
     assert wire.read({"x": "y"}, b"1") == (None, "", None, {"x": "y"}, None, b"1")
     assert wire.read({}, b"1") == (None, "", None, None, None, b"1")
+
+
+class Ending(Logs):
+    """Says which of its partitions aren't read to their end."""
+
+    partitioned = True
+
+    def parts(self) -> Collection[str]:
+        return [name for name, rows in self.rows.items() if self.at[name] < len(rows)]
+
+
+class Lacking(UnknownWriter):
+    """The registry knows the schema as soon as it is asked."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "a schema is missing")
+
+    async def learn(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_partition_whose_messages_wait_for_their_schema_is_still_there() -> None:
+    """Else those of the other one would go past it, and these come late."""
+    decode = JsonCodec("ticks", (Tick,)).decoding(())
+    lacking = [Lacking()]
+
+    def decoding(*given: Any) -> Batch:
+        if lacking:
+            raise lacking.pop()
+        return decode(*given)
+
+    source = BrokerSource(Ending(4), decoding, name="ticks", identity=None)
+    await source.open()
+    assert await source.read(10) == []
+    assert set(source.parts()) == {"a", "b"}
+    assert numbers(await source.read(10)) == [0, 2]
+    assert set(source.parts()) == {"b"}
+    assert numbers(await source.read(10)) == [1, 3]
+    assert set(source.parts()) == set()
+    await source.close()
 
 
 @pytest.mark.parametrize(

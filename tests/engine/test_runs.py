@@ -42,6 +42,15 @@ async def test_a_pipeline_may_run_many_times_also_at_once() -> None:
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
 
+async def test_two_runs_at_once_may_read_one_source_and_both_let_go_of_it() -> None:
+    log, seen = Log(range(6), most=1), list[int]()
+    async with anyio.create_task_group() as tasks:
+        for name in ("one", "other"):
+            tasks.start_soon(Pipeline(name, Stream(log).to(seen.append)).run)
+    assert sorted(seen) == list(range(6))
+    assert "commit_soon" not in vars(log)
+
+
 async def test_wait_returns_when_the_run_is_complete() -> None:
     inlet, probe = Inlet[int](), Probe[int]()
     async with Pipeline("p", Stream(inlet).to(probe)).start() as run:

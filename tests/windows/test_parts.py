@@ -290,6 +290,24 @@ def test_a_source_that_restarts(loop: Any) -> None:
     assert (seen.late, seen.counts) == ([], dict.fromkeys(range(0, 100, 10), 4))
 
 
+def test_a_source_that_is_not_up_yet_has_no_partitions(loop: Any) -> None:
+    class Slow(Partitioned):
+        tries = 0
+
+        async def open(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise ConnectionError("not there yet")
+            await super().open()
+
+        def parts(self) -> Any:
+            assert self.tries > 1, "asked before it was open"
+            return super().parts()
+
+    seen = run(loop, Stream(Slow(*ahead()), restart=Restart(initial=20, jitter=0)))
+    assert (seen.late, seen.counts) == ([], dict.fromkeys(range(0, 100, 10), 4))
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
 @pytest.mark.parametrize("capacity", [1, 1024])
 def test_however_the_chunks_are_cut(loop: Any, chunk: int, capacity: int) -> None:

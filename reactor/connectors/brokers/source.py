@@ -174,7 +174,7 @@ class BrokerSource(Source[T_co]):
         return records
 
     def parts(self) -> Collection[str]:
-        return self._consumer.parts()
+        return {*self._consumer.parts(), *(each.token[0] for each in self._ahead)}
 
     def quiet(self, parts: Collection[str]) -> Collection[str]:
         ahead = {each.token[0] for each in self._ahead}
