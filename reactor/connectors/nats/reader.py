@@ -34,6 +34,8 @@ class StreamReader(Pull):
         self._settled: int | None = None
         self._next: int | None = None
         """The sequence to go on with; None: where it starts."""
+        self._begun: dict[str, int] = {}
+        """The end at which it began first."""
 
     async def open(self) -> None:
         self._next = self._settled
@@ -42,6 +44,7 @@ class StreamReader(Pull):
     async def _join(self, link: Link, stream: Stream, *, first: bool) -> str:
         if self._next is None and self._start == "latest":
             self._next = stream.last + 1
+            self._begun.setdefault(_ONLY, self._next)
         name = f"reactor-{secrets.token_hex(8)}"
         start = self._start if self._next is None else self._next
         try:
@@ -67,7 +70,8 @@ class StreamReader(Pull):
         return "more" if (await self._state(link))["num_pending"] > 0 else "none"
 
     async def seek(self, positions: Mapping[str, int]) -> None:
-        if (position := positions.get(_ONLY)) is None or (position == self._next and not self._buffer):
+        position = {**self._begun, **positions}.get(_ONLY)
+        if position is None or (position == self._next and not self._buffer):
             return
         self._buffer.clear()
         self._next = position
@@ -80,6 +84,9 @@ class StreamReader(Pull):
                 return
             except Gone:
                 continue
+
+    def begun(self) -> Mapping[str, int]:
+        return dict(self._begun)
 
     async def settle(self, tokens: Sequence[Any]) -> None:
         await anyio.lowlevel.checkpoint()

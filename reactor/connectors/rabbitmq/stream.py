@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from reactor.connectors.rabbitmq.broker import RabbitMQBroker
 
 _POSITION = "reactor.position"
+_ONLY = ""
+"""A stream has one partition."""
 
 Came = tuple[int, int, Any, bytes]
 """The delivery's tag, the message's offset, properties, body."""
@@ -52,6 +54,8 @@ class RabbitMQStreamConsumer(Consumer):
         """Where it ends, without ``follow``."""
         self._saved = -1
         """The group's position, as far as is known."""
+        self._begun: dict[str, int] = {}
+        """Where it began first, without a group and not at the beginning."""
         self._reading = False
         """Whether the server has been told to deliver, by this connection or the one that comes."""
         self._came: deque[Came] = deque()
@@ -101,6 +105,8 @@ class RabbitMQStreamConsumer(Consumer):
         if self._positions is not None:
             await publish(channel, self._positions, b"%d" % found, _POSITION)
             self._saved = found
+        elif start != "earliest":
+            self._begun.setdefault(_ONLY, found)
         return found
 
     async def _deliveries(self, channel: Channel) -> None:
@@ -193,7 +199,7 @@ class RabbitMQStreamConsumer(Consumer):
                 continue
             _, type, key, headers, time, data = read(self._wire, properties, body)
             place = f"{self._stream}@{offset}"
-            found.append(Delivery(place, type, key, headers, time, data, ("", offset + 1)))
+            found.append(Delivery(place, type, key, headers, time, data, (_ONLY, offset + 1)))
         if self._returned and self._link.idle:
             self._link.put(acknowledging([(self._returned, True)]))
             self._returned = 0
@@ -216,7 +222,7 @@ class RabbitMQStreamConsumer(Consumer):
                 self._saved = position
 
     async def seek(self, positions: Mapping[str, int]) -> None:
-        position = positions.get("")
+        position = {**self._begun, **positions}.get(_ONLY)
         if position is None:
             return
         self._next = position
@@ -226,6 +232,9 @@ class RabbitMQStreamConsumer(Consumer):
             await self._link.call(self._check(self._link.channel))
         except FAILURES:
             await self._broken()  # it is checked again, with the next connection
+
+    def begun(self) -> Mapping[str, int]:
+        return dict(self._begun)
 
     async def _broken(self) -> None:
         """After a failure: the connection is dropped, where it isn't gone by itself."""

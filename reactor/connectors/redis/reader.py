@@ -20,6 +20,10 @@ async def last_id(link: Link, place: Place) -> Id:
     return parsed(found[0][0]) if found else (0, 0)
 
 
+def _position(id: Id) -> int:
+    return id[0] << 64 | id[1]
+
+
 class LogConsumer(Consumer):
     """Reads from an id on. A position is the last id read, as one number."""
 
@@ -33,6 +37,8 @@ class LogConsumer(Consumer):
         self._portion = Portion()
         self._link: Link | None = None
         self._at: Id = (0, 0)
+        self._begun: dict[str, int] = {}
+        """The end at which it began first."""
         self._end: Id | None = None
 
     async def open(self) -> None:
@@ -41,6 +47,7 @@ class LogConsumer(Consumer):
         last = await link.insist(lambda: last_id(link, self._place), self._place.settings.patience)
         if self._start == "latest":
             self._at = last
+            self._begun.setdefault(self._place.topic, _position(last))
         elif isinstance(self._start, datetime):
             self._at = parsed(before(self._start))
         else:
@@ -48,8 +55,11 @@ class LogConsumer(Consumer):
         self._end = None if self._follow else last
 
     async def seek(self, positions: Mapping[str, int]) -> None:
-        for position in positions.values():
+        for position in {**self._begun, **positions}.values():
             self._at = (position >> 64, position & LAST)
+
+    def begun(self) -> Mapping[str, int]:
+        return dict(self._begun)
 
     async def receive(self, limit: int) -> Sequence[Delivery] | None:
         link = self._link
@@ -69,7 +79,7 @@ class LogConsumer(Consumer):
                 self._at = self._end
                 break
             self._at = id
-            deliveries.append(self._entries.read(name, fields, (partition, id[0] << 64 | id[1])))
+            deliveries.append(self._entries.read(name, fields, (partition, _position(id))))
         self._portion.came(deliveries)
         self._portion.gone(deliveries)
         return deliveries or None

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from reactor import Pipeline, topic
 from reactor.connectors.kafka import Kafka as Options
 from reactor.core import ArgumentError, Record, Refused, Source, TopicError
+from tests.brokers.waiting import misses_nothing
 from tests.servers.kafka import PASSWORD, Kafka
 
 pytestmark = pytest.mark.anyio
@@ -183,6 +184,10 @@ async def test_a_group_begins_at_an_events_time(kafka: Kafka) -> None:
         await nothing(source)
     late = datetime.fromtimestamp(base / 1e6 + 1000, UTC)
     assert [record async for record in ticks_.records(late)] == []
+
+
+async def test_who_waits_at_the_end_without_a_group_misses_nothing(kafka: Kafka) -> None:
+    await misses_nothing(topic(kafka.url(await made(kafka)), Tick), *ticks(1, 2, 3))
 
 
 @pytest.mark.parametrize("group", ["g", None])

@@ -16,6 +16,7 @@ import pytest
 from reactor import topic
 from reactor.connectors.nats import Nats
 from reactor.core import ArgumentError, Record, Refused, TopicError, TopicFull
+from tests.brokers.waiting import misses_nothing
 from tests.servers.nats import PASSWORD, USER, NatsServer
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +207,10 @@ async def test_reading_begins_where_it_was_asked_for(url: Url, group: str | None
     for source in (latest, since):
         assert numbers(await read(source, 3)) == [3, 4, 5]
         await source.close()
+
+
+async def test_who_waits_at_the_end_without_a_group_misses_nothing(url: Url) -> None:
+    await misses_nothing(topic(url(), Tick), *ticks(3))
 
 
 async def test_without_a_group_it_can_be_done_again_and_gone_back_in(url: Url) -> None:

@@ -20,6 +20,7 @@ from reactor.connectors.rabbitmq.link import Channel, Link
 from reactor.core import ArgumentError, LetterError, TopicError
 from tests.brokers.letters import Order, command, failed, refuse, retried, seen, settled
 from tests.brokers.rabbitmq.test_topics import Tick, nothing, numbers, opened, some
+from tests.brokers.waiting import misses_nothing
 from tests.servers.rabbitmq import RabbitMQ
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
@@ -151,6 +152,10 @@ async def test_positions_are_offsets_and_a_bookmark_brings_back_there(rabbitmq: 
     async with opened(again):
         await again.restore(7, bookmark)
         assert numbers(await some(again, 13)) == list(range(7, 20))
+
+
+async def test_who_waits_at_the_end_without_a_group_misses_nothing(rabbitmq: RabbitMQ) -> None:
+    await misses_nothing(topic(rabbitmq.topic(queue="stream"), Tick), Tick(1), Tick(2), Tick(3))
 
 
 async def test_a_group_holds_no_more_than_it_reads_ahead(rabbitmq: RabbitMQ) -> None:

@@ -17,6 +17,7 @@ from reactor import topic
 from reactor.core import TopicCorrupt
 from tests.brokers.redis.cutting import cuttable
 from tests.brokers.redis.reading import Tick, all_of, ask, numbers, opened, settle, take, until
+from tests.brokers.waiting import misses_nothing
 from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.anyio
@@ -272,6 +273,10 @@ async def test_a_read_that_is_cancelled_takes_nothing_along(redis_server: Redis)
             assert len(found + rest) == stored
             assert sorted(found + rest) == found + rest
         await ask(redis_server, "DEL", orders.name)
+
+
+async def test_who_waits_at_the_end_without_a_group_misses_nothing(redis_server: Redis) -> None:
+    await misses_nothing(topic(redis_server.topic(), Tick), Tick(1), Tick(2), Tick(3))
 
 
 async def _rest(source: object) -> list[int]:
