@@ -50,6 +50,15 @@ def test_what_is_read_is_what_wire_reads(messages: list[Any]) -> None:
         assert told is None or told == wire.read(text_of(message), b"1")[1:5]
 
 
+def test_a_time_that_is_none_is_none_whatever_was_read_before() -> None:
+    pairs = Pairs(Wire("t"))
+    told = [
+        pairs.read(("ce-id", "ce-type", "ce-time"), [b"1", b"T", time])
+        for time in (b"2026-12-01T10:06:52.610857+00:00", b"2026-12-01T10:06:52x610857+00:00")
+    ]
+    assert told == [("T", None, None, 1_796_119_612_610_857), None]
+
+
 @pytest.mark.parametrize("named", [str, str.encode])
 @pytest.mark.parametrize(("key", "version"), [(None, None), ("k", None), (None, "7"), ("\u00e4", "2")])
 def test_what_we_write_is_read(named: Any, key: str | None, version: str | None) -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from reactor.connectors.brokers.wire import MOST, Wire, time_of
 from reactor.contracts import VERSION
 
+_POINT = ord(".")
+
 Known = tuple[str, "str | None", "Mapping[str, str] | None", int]
 """Type, key, headers and time, as a row has them."""
 
@@ -68,8 +70,9 @@ class Pairs:
         own = {VERSION: values[at_version].decode()} if at_version >= 0 else None
         text = values[at_time]
         second = self._seconds.get(text[:19])
-        if second is not None and len(text) == 32 and text.endswith(b"+00:00") and text[20:26].isdigit():
-            return type, key, own, second + int(text[20:26])
+        if second is not None and len(text) == 32 and text[19] == _POINT:
+            if text.endswith(b"+00:00") and text[20:26].isdigit():
+                return type, key, own, second + int(text[20:26])
         time = self._slowly(text)
         return None if time is None else (type, key, own, time)
 
