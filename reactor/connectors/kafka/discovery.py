@@ -18,6 +18,9 @@ class Discovery:
 
     def __init__(self, names: Names, url: str, every: float) -> None:
         self.known: list[str] = []
+        self._missing: set[str] = set()
+        self._deleted: set[str] = set()
+        """Those of several topics that were missing at two looks, one after the other: once may be a mistake."""
         self._names = names
         self._url = url
         self._every = every
@@ -30,6 +33,10 @@ class Discovery:
     def knows(self, found: list[str]) -> None:
         """These are there now."""
         before = set(self.topics) if self._looked else set()
+        if self._names.several:
+            missing = {*self.known, *self._missing}.difference(found)
+            self._deleted |= missing & self._missing
+            self._missing = missing
         self.known, self._looked = found, time.monotonic()
         if self._names.several:
             new, gone = sorted({*self.topics} - before), sorted(before - {*self.topics})
@@ -48,6 +55,12 @@ class Discovery:
         except KafkaException:
             return False
         return self.known != before
+
+    def anew(self, names: Collection[str]) -> set[str]:
+        """Return which of these, that are there again, were deleted meanwhile: they are others now."""
+        found = self._deleted.intersection(names)
+        self._deleted -= found
+        return found
 
     def gone(self, owned: Collection[str]) -> list[str]:
         """Return which of these aren't there any more, of several topics."""

@@ -282,6 +282,9 @@ class Reader:
         if not names:
             return
         shelf = self.shelf
+        if anew := self._there.anew(names):
+            shelf.forget(anew)
+            self.starts.forget(anew)
         group = {} if self._group is None else self.starts.committed(consumer, names)
         starts, new = self.starts.of(consumer, names, group, shelf.delivered)
         assigned = [self._called.place(name, starts[name]) for name in names]

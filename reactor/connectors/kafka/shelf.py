@@ -134,6 +134,13 @@ class Shelf:
             for name in names:
                 self.reached.pop(name, None)
 
+    def forget(self, names: Collection[str]) -> None:
+        """These were deleted, and are others now, under the same names."""
+        with self.changed:
+            for name in names:
+                for positions in (self.delivered, self.settled, self.reached):
+                    positions.pop(name, None)
+
     def waiting(self) -> bool:
         return bool(self._waiters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -39,6 +39,12 @@ class Starts:
     def seek(self, positions: Mapping[str, int]) -> None:
         self.sought.update(positions)
         self._known = self._known or bool(positions)
+
+    def forget(self, names: Collection[str]) -> None:
+        """These were deleted, and are others now, under the same names."""
+        for name in names:
+            for positions in (self.ends, self.sought, self.begun):
+                positions.pop(name, None)
 
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
         """Take down where the partitions end now."""

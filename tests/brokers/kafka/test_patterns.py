@@ -263,6 +263,30 @@ async def test_a_topic_that_is_deleted_holds_nobody_up(family: Family, group: st
             await source.commit(4)
 
 
+@pytest.mark.parametrize("group", ["g", None])
+async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+    family: Family, group: str | None
+) -> None:
+    eu, us = await family.make("eu"), await family.make("us")
+    await eu.publish(ticks(1, 2))
+    await us.publish(ticks(3))
+    reads: Any = family.all().source(group)
+    async with opened(reads) as source:
+        await take(source, 3)
+        await source.commit(3)
+        await family.delete("eu")
+        seen = reads._consumer._reader._there
+        await until(lambda: seen._deleted, lambda: seen.known)
+        eu = await family.make("eu")
+        await eu.publish(ticks(11, 12, 13))
+        assert sorted(numbers(await take(source, 3))) == [11, 12, 13]
+        await source.commit(6)
+    if group is not None:
+        await eu.publish(ticks(14))
+        async with opened(family.all().source(group)) as source:
+            assert numbers(await take(source, 1)) == [14]
+
+
 async def test_of_two_sources_that_end_early_each_is_read_on(family: Family, kafka: Kafka) -> None:
     """What a drain leaves behind is told by the records' topics, which are no source's name here."""
     await (await family.make("eu")).publish(ticks(*range(5)))
