@@ -37,17 +37,19 @@ async def measure(broker: str, url_of: Url, plain: str, *, events: int, rounds: 
     """Measure a broker whose server is up: ``url_of`` gives a topic's URL, ``plain`` is what clients take."""
     figures, given = Figures(broker), sales(events)
     wanted = sum(sale.pence for sale in given)
-    for n in range(rounds):
-        at = topic(url_of(f"bench-{n}"), Sale)
+    # In the first round the server warms up; then each of both begins in turn.
+    for n in range(rounds + 1):
+        found = figures if n else Figures(broker)
+        order = 1 if n % 2 else -1
+        name = f"bench-{n}"
+        at, other = topic(url_of(name), Sale), topic(url_of(f"bench-bare-{n}"), Sale)
         await _groups(at, "ours", "bare", "ours-handler", "faststream")
-        begun = perf_counter()
-        await Pipeline("produce", Stream(given).to(at)).run()
-        figures.add("produce", "reactor", events / (perf_counter() - begun))
-        other = topic(url_of(f"bench-bare-{n}"), Sale)
         await _groups(other, "ours")
-        begun = perf_counter()
-        await bare.PRODUCE[broker](plain, f"bench-bare-{n}", given)
-        figures.add("produce", "bare", events / (perf_counter() - begun))
+
+        async def produced(who: str, run: Callable[[], Awaitable[object]]) -> None:
+            begun = perf_counter()
+            await run()
+            found.add("produce", who, events / (perf_counter() - begun))
 
         async def consumed(what: str, who: str, run: Callable[[Enough], Awaitable[None]]) -> None:
             enough = Enough(events)
@@ -56,18 +58,29 @@ async def measure(broker: str, url_of: Url, plain: str, *, events: int, rounds: 
                 raise AssertionError(
                     f"{broker}, {what}: {who} has other events: {enough.total}, not {wanted}"
                 )
-            figures.add(what, who, enough.rate)
+            found.add(what, who, enough.rate)
 
-        name = f"bench-{n}"
-        await consumed("consume", "reactor", lambda enough: _consume(at, "ours", enough))
-        await consumed("consume", "bare", lambda enough: bare.CONSUME[broker](plain, name, "bare", enough))
-        await consumed("handle", "reactor", lambda enough: _handle(at, "ours-handler", enough))
+        writers: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("reactor", lambda: Pipeline("produce", Stream(given).to(at)).run()),
+            ("bare", lambda: bare.PRODUCE[broker](plain, f"bench-bare-{n}", given)),
+        ]
+        readers: list[tuple[str, str, Callable[[Enough], Awaitable[None]]]] = [
+            ("consume", "reactor", lambda enough: _consume(at, "ours", enough)),
+            ("consume", "bare", lambda enough: bare.CONSUME[broker](plain, name, "bare", enough)),
+            ("handle", "reactor", lambda enough: _handle(at, "ours-handler", enough)),
+        ]
         if broker in peers.SYSTEMS:
-            await consumed(
-                "handle",
-                "faststream",
-                lambda enough: peers.consume(broker, plain, name, "faststream", enough),
+            readers.append(
+                (
+                    "handle",
+                    "faststream",
+                    lambda enough: peers.consume(broker, plain, name, "faststream", enough),
+                )
             )
+        for writer in writers[::order]:
+            await produced(*writer)
+        for reader in readers[::order]:
+            await consumed(*reader)
     await _latencies(figures, broker, url_of, plain)
     return figures
 
