@@ -54,8 +54,14 @@ class Starts:
         asked = [self._names.place(name, time) for name in names]
         if not asked:
             return {}
-        found = self._ask(lambda seconds: _whole(consumer.offsets_for_times(asked, timeout=seconds)))
-        return {self._names.of(each): each.offset for each in found}
+
+        def answer(seconds: float) -> list[TopicPartition]:
+            found = _whole(consumer.offsets_for_times(asked, timeout=seconds))
+            if time < 0 and any(each.offset < 0 for each in found):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # it says so for who didn't answer
+            return found
+
+        return {self._names.of(each): each.offset for each in self._ask(answer)}
 
     def ends_now(self, consumer: Consumer, names: Sequence[str], seconds: float) -> Positions:
         """Return where these partitions end, as far as that can be had in so many seconds."""
@@ -64,7 +70,9 @@ class Starts:
             found = consumer.offsets_for_times(asked, timeout=seconds) if asked else []
         except KafkaException:
             return {}
-        return {self._names.of(each): each.offset for each in found if each.error is None}
+        return {
+            self._names.of(each): each.offset for each in found if each.error is None and each.offset >= 0
+        }
 
     def committed(self, consumer: Consumer, names: Sequence[str]) -> Positions:
         """Return the group's positions, of those partitions that have one."""

@@ -78,8 +78,8 @@ def raw(kafka: Kafka, name: str, count: int) -> list[Message]:
 
 
 def produce(kafka: Kafka, name: str, send: Callable[[Producer], object], **settings: Any) -> None:
-    """Let a bare producer send."""
-    producer = Producer({"bootstrap.servers": kafka.servers, **settings})
+    """Let a bare producer send. Without idempotence, a batch that is sent again would stand behind later ones."""
+    producer = Producer({"bootstrap.servers": kafka.servers, "enable.idempotence": True, **settings})
     send(producer)
     assert producer.flush(20) == 0
 
