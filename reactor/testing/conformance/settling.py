@@ -98,10 +98,12 @@ class Settling(Ground):
 
         assert "in the middle" in str(await self.fails(pipeline(), OSError))
         assert len(got) == 60
-        got.append(-5)
+        before = set(got)
+        got += range(-100, 0)  # the sink fails no more
         await self.drained(pipeline(), lambda: set(got) >= set(range(100)), lambda: sorted(got))
+        # What the failed run handled may not have been committed, and this one may have ended before it came.
         async with self.reading(topic) as reader:
-            await self.nothing_but_new(topic, reader)
+            await self.nothing_but_new(topic, reader, may=before - set(got[160:]))
 
     async def test_a_position_never_passes_what_has_not_left_the_sinks(self) -> None:
         topic = await self.published([Placed(n) for n in range(60)], key=lambda one: f"key-{one.number}")
