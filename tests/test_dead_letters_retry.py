@@ -12,7 +12,6 @@ import pytest
 
 from reactor import (
     ArgumentError,
-    DeadLetter,
     DeadLetters,
     KeptLetter,
     Pipeline,
@@ -23,7 +22,6 @@ from reactor import (
     dead_letters,
     topic,
 )
-from reactor.core import clock
 from reactor.deadletters import Retrying
 from reactor.testing import virtual_backend
 
@@ -60,15 +58,10 @@ class Shop:
             raise ConnectionError(f"{order.id}: no carrier")
         return order.id
 
-    async def keep(self, letter: DeadLetter) -> None:
-        """Letters tell the time of the wall; here they stand in the virtual one."""
-        stored = msgspec.structs.replace(letter.stored(), time=clock.now())
-        await self.dead.publish(stored, id=lambda letter: letter.id)
-
     def shipping(self, name: str = "shipping", operator: str = "ship", follow: bool = False) -> Pipeline:
         orders = self.orders.subscribe(name, follow=follow)
         shipped = orders.map(self.ship, name=operator, on_error=DeadLetters())
-        return Pipeline(name, shipped.to(self.shipped.append), dead_letters=self.keep)
+        return Pipeline(name, shipped.to(self.shipped.append), dead_letters=self.dead)
 
     async def fail(self, *ids: str) -> list[KeptLetter]:
         """Have these orders fail; return their letters."""
@@ -272,7 +265,7 @@ async def test_one_that_cannot_be_is_told_once_and_holds_up_nobody(
     """What came from no topic has nowhere to be published to."""
     nowhere = Stream([Order("X")]).map(shop.ship, name="ship", on_error=DeadLetters())
     shop.down.add("X")
-    await Pipeline("shipping", nowhere.discard(), dead_letters=shop.keep).run()
+    await Pipeline("shipping", nowhere.discard(), dead_letters=shop.dead).run()
     await shop.fail("A")
     with anyio.move_on_after(500):
         await _follow(shop, DOUBLING)
@@ -295,7 +288,7 @@ async def test_a_run_that_fails_is_raised_and_leaves_them_open(shop: Shop) -> No
         raise OSError("no room")
 
     shipped = shop.orders.subscribe("shipping").map(shop.ship, name="ship", on_error=DeadLetters())
-    into = Pipeline("shipping", shipped.to(full), dead_letters=shop.keep)
+    into = Pipeline("shipping", shipped.to(full), dead_letters=shop.dead)
     with pytest.raises(OSError, match="no room"):
         await shop.letters.retry(DOUBLING, follow=True, into=into)
     assert await shop.states() == ["open", "open"]

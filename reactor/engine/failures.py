@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import reprlib
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from types import CoroutineType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from reactor.core import ArgumentError, Record, StrayCancellation, TooManyDeadLetters, duration
+from reactor.core import ArgumentError, Record, StrayCancellation, TooManyDeadLetters, clock, duration
 from reactor.delivery import DeadLetter, DeadLetters, Fail, Fallback, Limit, OnError, Replayed, Skip
 from reactor.engine.fuse import Handler
 from reactor.operators import SKIP, Abort
@@ -33,9 +32,11 @@ class Failing:
         self.counts: Counter[str] = Counter()
         """Events that went another way, by operator and reason."""
         self.now = 0
-        """The time of day when the present chunk began: microseconds since the epoch."""
+        """When the first event of the present chunk failed: microseconds since the epoch; 0: none has."""
+        self._clock: Callable[[], int] = self._first_time
+        """The time of day: how the first dead letter asks for it, then how the others do, which is faster."""
         self.buries = False
-        """True where the loop makes dead letters, and needs ``now``."""
+        """True where the loop makes dead letters: each chunk begins with ``now`` at 0."""
         self.buried: list[tuple[str, Callable[[], int]]] = []
         """The number of dead letters, by operator."""
         run.letterbox.waiting.append(self.letters)
@@ -84,7 +85,9 @@ class Failing:
             nonlocal number
             number += 1
             at = within(origin) if _told(origin) else number
-            now = self.now if in_loop else time.time_ns() // 1000
+            now = self.now if in_loop else 0
+            if not now:
+                now = self.now = self._clock()
             letter = DeadLetter(pipeline, label, value, error, origin, attempts, now, at)
             if take is None:
                 keep(letter)
@@ -99,6 +102,12 @@ class Failing:
             return SKIP
 
         return to_letters
+
+    def _first_time(self) -> int:
+        self._clock = (
+            clock.here()
+        )  # the loop that runs it isn't known earlier, nor where its clock was set to
+        return self._clock()
 
     def _limited(self, bury: Handler, limit: Limit, label: str, index: int) -> Handler:
         """Return the handler that fails the run, once it has made more dead letters than ``limit`` allows."""

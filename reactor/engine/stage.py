@@ -190,7 +190,7 @@ class Stage(Failing):
             await self._put(0, chunk)
         else:
             if self.buries:
-                self.now = time.time_ns() // 1000
+                self.now = 0
             began = self.began = perf_counter()
             abort: Abort | None = None
             out: tuple[Any, ...] = ()
@@ -528,6 +528,7 @@ class Stage(Failing):
             self._loop.env.clear()
 
     async def _flush(self, running: Running) -> None:
+        self.now = 0
         began = perf_counter()
         abort: Abort | None = None
         try:

@@ -1,13 +1,17 @@
 """Dead letters: where they go, what they keep, and what happens when they can't be put away."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from reactor import DeadLetter, DeadLetters, Pipeline, Record, Retry, StoredLetter, Stream, topic
+from reactor.core import clock
+from reactor.testing import run_virtual
+from reactor.testing.clock import Loop
 from tests.engine.scripted import Log, Probe
 from tests.operators.table import plus_one
 
@@ -109,16 +113,43 @@ async def test_the_origin_of_a_plain_source_is_the_value() -> None:
 
 
 async def test_attempts_error_time_and_traceback() -> None:
-    import time
-
-    before = time.time_ns() // 1000
+    before = clock.now()
     stream = Stream([5]).map(fails_later, retry=Retry(3, initial=0), on_error=DeadLetters())
     (letter,) = await letters_of(stream)
     assert letter.attempts == 3
     assert letter.error == "Broken: no way"
-    assert before <= letter.time <= time.time_ns() // 1000
+    assert before <= letter.time <= clock.now()
     assert "fails_later" in "".join(traceback.format_exception(letter.exception))
     assert "fails_later" in letter.stored().traceback
+
+
+FAILING: dict[str, tuple[Callable[[Stream[Any]], Stream[Any]], list[int]]] = {
+    "at an event": (lambda s: s.map(fails, on_error=DeadLetters()), [1, 2, 3]),
+    "at an event, in a call": (lambda s: s.map(fails_later, on_error=DeadLetters()), [1, 2, 3]),
+    "at a batch, and as the input ends": (
+        lambda s: s.flat_map(lambda n: [n] * 3).batch(2).map(fails, on_error=DeadLetters()),
+        [1, 2, 2, 3, 4],
+    ),
+}
+
+
+@pytest.mark.parametrize("way", FAILING)
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_the_time_is_that_of_the_clock_of_the_run(way: str, loop: Loop) -> None:
+    failing, minutes = FAILING[way]
+
+    async def each_minute() -> AsyncIterator[int]:
+        for n in range(3):
+            await anyio.sleep(60)
+            yield n
+        await anyio.sleep(60)
+
+    async def main() -> list[float]:
+        began = clock.now()
+        letters = await letters_of(failing(Stream(each_minute)))
+        return [(letter.time - began) / 60_000_000 for letter in letters]
+
+    assert run_virtual(main, loop=loop) == (minutes, 240)
 
 
 async def test_the_id_is_the_same_for_the_same_record_and_operator() -> None:
