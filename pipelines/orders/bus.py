@@ -8,6 +8,11 @@ The journal writes what comes over the bus into HOME's topic ``orders``, each ev
 it came; what needs one order of all events (fulfilment, inventory, audit, analytics, the report) reads that.
 E-mail and payment take their events from the bus as groups, so that several processes share the work. How far
 they have come in the journal's order is told by what they leave behind: ``Ledger``.
+
+Amazon SQS has queues of one group each: the journal takes its events from ``orders``, and passes them on.
+
+    producer, web --> queue orders --> journal --+--> queue orders-email   --> email
+                                                 '--> queue orders-payment --> payment
 """
 
 from __future__ import annotations
@@ -31,14 +36,12 @@ from pipelines.orders.events import (
     happened_at,
     invoice_of,
 )
-from pipelines.orders.home import Home
+from pipelines.orders.home import SHARED, Home
 from pipelines.orders.survey import Survey
 from pipelines.orders.world import World
 from reactor import Pipeline, Topic
 
 JOURNAL = "journal"
-SHARED = ("email", "payment")
-"""The consumers that take their events from the bus."""
 DISORDER = timedelta(days=400)
 """Partitions are read each at its own pace: events of one may come a whole file later than another's."""
 _LOOK = 0.1
@@ -46,11 +49,14 @@ _LOOK = 0.1
 
 @asynccontextmanager
 async def journal(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
-    """Yield the pipeline; what comes twice over the bus is stored once."""
-    stored = home.orders()
+    """Yield the pipeline; what comes twice over the bus is stored once.
+
+    Where it passes events on, one is done with when it has reached all of the queues.
+    """
+    targets = [home.orders(), *(home.shared(name) for name in SHARED if home.passes_on)]
     came = home.published().subscribe(JOURNAL)
-    into = came.to(stored, key=customer_or_invoice, time=happened_at, id=invoice_of)
-    yield Pipeline(JOURNAL, into, interval=0.25)
+    into = [came.to(one, key=customer_or_invoice, time=happened_at, id=invoice_of) for one in targets]
+    yield Pipeline(JOURNAL, *into, interval=0.25)
 
 
 async def journaled(home: Home, survey: Survey) -> bool:

@@ -127,7 +127,7 @@ async def email(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
         return answer
 
     try:
-        orders = home.published().subscribe("email", OrderCompleted).filter(has_customer)
+        orders = home.shared("email").subscribe("email", OrderCompleted).filter(has_customer)
         # A server that is away for longer than the retries stops this consumer, and goes on later where it
         # was; only what the server has refused for good is a dead letter.
         answers = orders.rate_limit(LIMIT).map(

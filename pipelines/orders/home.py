@@ -24,8 +24,12 @@ from reactor.eventstore import EventStore, event_store
 OrderTopic = Topic[OrderCompleted | OrderCancelled | StockAdjusted]
 
 
-GROUPS_AT_BUS = ("journal", "email", "payment")
+SHARED = ("email", "payment")
+"""The consumers that take their events from the bus, each as a group of its own."""
+GROUPS_AT_BUS = ("journal", *SHARED)
 _QUEUES = ("amqp:", "amqps:", "pubsub:")
+_ONE_GROUP = "sqs:"
+"""Where a topic is one queue, whose readers share it whatever their groups are called."""
 
 
 class HomeInUse(Exception):
@@ -67,13 +71,27 @@ class Home:
 
     def published(self) -> OrderTopic:
         """Return where orders are published: the same topic, or the one at the bus."""
+        return self._at_bus("orders")
+
+    def shared(self, group: str) -> OrderTopic:
+        """Return where one of ``SHARED`` takes its events from: what the journal passes on, or all at the bus."""
+        return self._at_bus(f"orders-{group}") if self.passes_on else self.published()
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the bus gives an event to one group only: the journal, which passes it on to those of SHARED."""
+        return self.bus is not None and self.bus.startswith(_ONE_GROUP)
+
+    def _at_bus(self, name: str) -> OrderTopic:
         if self.bus is None:
             return self.orders()
         place, _, options = self.bus.partition("?")
         if self.bus.startswith(_QUEUES) and "groups=" not in options:
             # There a group gets what comes after it was made: who publishes makes all of them.
             options += f"{'&' if options else ''}groups={','.join(GROUPS_AT_BUS)}"
-        url = f"{place.rstrip('/')}/orders{'?' if options else ''}{options}"
+        if self.passes_on:
+            name += ".fifo"  # the only kind of queue that keeps the order of a customer's events
+        url = f"{place.rstrip('/')}/{name}{'?' if options else ''}{options}"
         return topic(url, OrderCompleted, OrderCancelled, StockAdjusted)
 
     def rejected(self) -> Topic[Rejected]:

@@ -130,7 +130,7 @@ async def payment(home: Home, world: World) -> AsyncGenerator[Pipeline, None]:
         # A gateway that is away for longer than the retries stops this consumer, which goes on later where
         # it was; only what the gateway has decided against is a dead letter.
         decisions = (
-            home.published()
+            home.shared(NAME)
             .subscribe(NAME, OrderCompleted)
             .map(
                 charge,
