@@ -256,6 +256,34 @@ async def test_it_may_go_to_another_topic(shop: Shop) -> None:
     assert record.headers == {"reactor-letter": letter.id, "reactor-attempt": "1"}
 
 
+async def test_to_a_topic_that_only_the_one_that_failed_reads_beside_no_other_group_gets_it_again(
+    in_file: Shop,
+) -> None:
+    again = topic(f"{in_file.dead.url}-again", Order)
+    billed: list[str] = []
+
+    async def run_both() -> None:
+        came = in_file.orders.subscribe("shipping", follow=False).merge(
+            again.subscribe("shipping", follow=False)
+        )
+        shipped = came.map(in_file.ship, name="ship", on_error=DeadLetters())
+        await Pipeline("shipping", shipped.to(in_file.shipped.append), dead_letters=in_file.dead).run()
+        orders = in_file.orders.subscribe("billing", follow=False)
+        await Pipeline("billing", orders.to(lambda order: billed.append(order.id))).run()
+
+    in_file.down = {"A"}
+    await in_file.orders.publish([Order("A"), Order("B")])
+    await run_both()
+    for tried in 1, 2:
+        await anyio.sleep(3600)
+        (letter,) = await in_file.letters.retry(DOUBLING, to=again, pipeline="shipping")
+        assert letter.tried == tried
+        in_file.down = {"A"} if tried == 1 else set()
+        await run_both()
+    assert await in_file.states() == ["failed again", "replayed"]
+    assert (in_file.shipped, billed) == (["B", "A"], ["A", "B"])
+
+
 # What goes wrong --------------------------------------------------------------------------------------------
 
 

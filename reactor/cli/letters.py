@@ -82,7 +82,11 @@ Until = Annotated[
 ]
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="URL", help="Publish to this topic; default: where it came from."),
+    typer.Option(
+        "--to",
+        metavar="URL",
+        help="Publish to this topic; default: where it came from, and all groups of that read it again.",
+    ),
 ]
 Into = Annotated[
     str | None,
@@ -265,7 +269,11 @@ def retry(
     to: To = None,
     into: Into = None,
 ) -> None:
-    """Replay open dead letters that are old enough, and were not tried too often: a retry topic."""
+    """Replay open dead letters that are old enough, and were not tried too often: a retry topic.
+
+    All consumer groups of the topic read a retried event again. With --into, only the operator that failed gets
+    it; with --to, only those who read that topic.
+    """
     policy = Retry(attempts, initial=after, max=max, jitter=jitter)
     retry_(url, policy, follow, to, into, pipeline, operator, error)
 

@@ -171,7 +171,8 @@ class Letters:
         ``policy`` says when, from the time when the event failed last: after ``initial`` seconds the first time,
         growing; and how often it is tried in all (``calls``), the first failure and replays by hand included.
         What was tried so often stays open. ``to`` and ``into`` are as in a replay; with ``into`` only letters of
-        that pipeline are looked at. The others are filters, as in ``list``.
+        that pipeline are looked at. Without both, all groups of the topic that an event came from read it again.
+        The others are filters, as in ``list``.
 
         Returns the letters that were replayed. One that can't be is logged, stays open, and doesn't hold up the
         others. What a run of ``into`` fails with is raised, and so is what reading the letters fails with: nothing
