@@ -166,6 +166,7 @@ class Codec:
         tables, first = decoders.tables, decoders.tables[None]
         anything = None if kinds else self._decoder(Any)
         known, keeps_bytes = self._known, self.keeps_bytes
+        none: dict[str, Callable[[Any], Any]] = {}
         everywhere: Iterable[str] = repeat(self.topic)
 
         def decode(
@@ -218,7 +219,47 @@ class Codec:
                 bad.append(Bad(record, problem, len(records), skipped))
             return Batch(records, bad, skipped, rows[-1][0] + 1)
 
-        return decode
+        def values(
+            names: Sequence[str], versions: Sequence[str | None], datas: Sequence[Any]
+        ) -> tuple[list[Any], Sequence[int]] | None:
+            count = len(datas)
+            one = names[0], versions[0]
+            try:
+                if names.count(one[0]) == count == versions.count(one[1]):
+                    decoder = anything or tables.get(one[1], none).get(one[0])
+                    if decoder is not None:
+                        return [*map(decoder, datas)], range(count)
+                found: list[Any] = []
+                at: list[int] = []
+                for number, (name, version) in enumerate(zip(names, versions, strict=True)):
+                    decoder = anything or tables.get(version, none).get(name)
+                    if decoder is not None:
+                        found.append(decoder(datas[number]))
+                        at.append(number)
+                    elif name not in known or name in decoders.contracts:
+                        return None
+            except (ContractError, msgspec.MsgspecError, ValueError, RecursionError):
+                return None
+            return found, at
+
+        return _Decoding(decode, values)
+
+
+class _Decoding:
+    """What ``decoding`` returns."""
+
+    def __init__(
+        self,
+        decode: Callable[..., Batch],
+        values: Callable[
+            [Sequence[str], Sequence[str | None], Sequence[Any]], tuple[list[Any], Sequence[int]] | None
+        ],
+    ) -> None:
+        self._decode = decode
+        self.values = values
+
+    def __call__(self, *columns: Any) -> Batch:
+        return self._decode(*columns)
 
 
 def _stored(kind: Any) -> tuple[str, Mapping[str, str] | None]:

@@ -68,6 +68,13 @@ class DecodePlaced(Protocol):
         /,
     ) -> Batch: ...
 
+    def values(
+        self, names: Sequence[str], versions: Sequence[str | None], datas: Sequence[Any], /
+    ) -> tuple[list[Any], Sequence[int]] | None:
+        """Return the values of the rows, and which rows they are: those of a known type that nobody asked for
+        are left out. None where one is anything else than a value of these types: call it with the rows."""
+        ...
+
 
 class Log:
     """One topic of a broker that keeps its events: append, read at any position, positions of groups.

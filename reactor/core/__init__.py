@@ -40,7 +40,7 @@ from reactor.core.errors import (
     UsedTwice,
 )
 from reactor.core.names import CONTRACT, name_of
-from reactor.core.record import Record
+from reactor.core.record import Record, Records
 from reactor.core.saved import GONE, Copied, Saved
 from reactor.core.sink import Sink
 from reactor.core.source import Source
@@ -71,6 +71,7 @@ __all__ = [
     "ProcessDied",
     "ReactorError",
     "Record",
+    "Records",
     "Refused",
     "Saved",
     "Sink",

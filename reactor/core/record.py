@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
@@ -31,3 +31,40 @@ class Record(msgspec.Struct, Generic[T_co], frozen=True):
     raw: bytes | None = None
     place: str | None = None
     part: str | None = None
+
+
+class Records(Sequence[Record[T_co]]):
+    """Records of which the values are there; ``make(number)`` makes the rest once somebody looks at one.
+
+    For a source whose messages are cheaper to decode than to describe. A record is made once.
+    """
+
+    __slots__ = ("_made", "_make", "values")
+
+    def __init__(self, values: Sequence[T_co], make: Callable[[int], Record[T_co]]) -> None:
+        self.values = values
+        self._make = make
+        self._made: dict[int, Record[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> Record[T_co]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Record[T_co]]: ...
+    def __getitem__(self, at: int | slice) -> Record[T_co] | list[Record[T_co]]:
+        there = range(len(self.values))[at]
+        return self._record(there) if isinstance(there, int) else [self._record(number) for number in there]
+
+    def __iter__(self) -> Iterator[Record[T_co]]:
+        return map(self._record, range(len(self.values)))
+
+    def _record(self, number: int) -> Record[T_co]:
+        record = self._made.get(number)
+        if record is None:
+            record = self._made[number] = self._make(number)
+        return record
+
+    def __repr__(self) -> str:
+        return f"Records({list(self)!r})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from reactor.core import ArgumentError, Record, Source
+from reactor.core import ArgumentError, Record, Records, Source
 from reactor.engine.elements import Barrier, Chunk, End, Watermark
 from reactor.engine.failures import noted
 from reactor.engine.feed import Feed
@@ -402,6 +402,8 @@ class RecordStage(SourceStage):
             await self.advance(Watermark(BEGINNING, parts=parts))
 
     def _values(self, records: Sequence[Record[Any]]) -> list[Any]:
+        if isinstance(records, Records):
+            return list(records.values)
         try:
             return [record.value for record in records]
         except (AttributeError, TypeError):

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from reactor import Record, Sink, Source
+from reactor.core import Records
 from reactor.testing import settle as settle
 
 T = TypeVar("T")
@@ -67,7 +68,10 @@ class Probe(Sink[T], Generic[T]):
 
 
 class Log(Source[T], Generic[T]):
-    """A source with positions: reads on from the last commit; with ``follow`` it waits for more at its end."""
+    """A source with positions: reads on from the last commit; with ``follow`` it waits for more at its end.
+
+    Every other read it returns a list of records, and those between Records, which are made when they are needed.
+    """
 
     replay = True
 
@@ -89,25 +93,28 @@ class Log(Source[T], Generic[T]):
         self.commits: list[int] = []
         self.calls: list[str] = []
         self._at = at
+        self._reads = 0
         self._changed = anyio.Event()
         self._committed = anyio.Event()
 
     async def open(self) -> None:
         self.calls.append("open")
 
-    async def read(self, limit: int) -> list[Record[T]] | None:
+    async def read(self, limit: int) -> Sequence[Record[T]] | None:
         while self._at >= len(self.values):
             if not self.follow:
                 return None
             self._changed = anyio.Event()
             await self._changed.wait()
         values = self.values[self._at : self._at + min(limit, self.most)]
-        records = [
-            Record(value, position=self._at + n, topic=self.name, raw=repr(value).encode())
-            for n, value in enumerate(values)
-        ]
-        self._at += len(records)
-        return records
+        first = self._at
+
+        def make(n: int) -> Record[T]:
+            return Record(values[n], position=first + n, topic=self.name, raw=repr(values[n]).encode())
+
+        self._at += len(values)
+        self._reads += 1
+        return Records(values, make) if self._reads % 2 else [make(n) for n in range(len(values))]
 
     def position(self) -> int:
         return self._at

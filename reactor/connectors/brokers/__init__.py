@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reactor.connectors.brokers.address import Address, Settings, configured, without_password
 from reactor.connectors.brokers.broker import Broker, Capabilities
+from reactor.connectors.brokers.columns import Columns
 from reactor.connectors.brokers.consumer import Consumer, Delivery
 from reactor.connectors.brokers.producer import Producer
 from reactor.connectors.brokers.retry import Backoff
@@ -18,6 +19,7 @@ __all__ = [
     "BrokerSink",
     "BrokerSource",
     "Capabilities",
+    "Columns",
     "Consumer",
     "Delivery",
     "Producer",

@@ -12,9 +12,11 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from reactor.connectors.brokers.columns import Columns, Tokens
 from reactor.connectors.brokers.consumer import Consumer, Delivery
+from reactor.connectors.codec import NO_HEADERS
 from reactor.connectors.log import DecodePlaced, Row
-from reactor.core import ArgumentError, Record, Source, TopicCorrupt, UsedTwice
+from reactor.core import ArgumentError, Record, Records, Source, TopicCorrupt, UsedTwice
 from reactor.registry import UnknownWriter
 
 T_co = TypeVar("T_co", covariant=True)
@@ -54,7 +56,10 @@ class BrokerSource(Source[T_co]):
         self._ahead: list[Delivery] = []
         """Received, and not returned yet: behind one that can't be read."""
         self._flying: deque[Delivery] = deque()
-        """Returned and not settled, in order; the first one has the number ``_settled``."""
+        """Returned and not settled, in order; the first one has the number ``_settled``. Of a consumer that isn't
+        positional."""
+        self._passed = Tokens()
+        """The same of a positional one."""
         self._settled = 0
         self._positions: dict[str, int] = {}
         """Of a positional consumer: where each partition goes on behind what is settled."""
@@ -64,6 +69,8 @@ class BrokerSource(Source[T_co]):
         """Ids of what was handled and may come again."""
         self._before: list[Delivery] = []
         """What was in flight when it was closed."""
+        self._behind = Tokens()
+        """The same of a positional one."""
         self._room = anyio.Event()
         self._opened = False
         self._settling = anyio.Lock()
@@ -73,6 +80,7 @@ class BrokerSource(Source[T_co]):
             raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
         self._opened = True
         self._before, self._flying = [*self._flying], deque()
+        self._behind, self._passed = self._passed, Tokens()
         self._ahead.clear()
         self._coming.clear()
         self._room, self._settling = anyio.Event(), anyio.Lock()
@@ -85,22 +93,24 @@ class BrokerSource(Source[T_co]):
 
     async def seek(self, position: int) -> None:
         """Go on behind the first ``position`` messages, which this source has returned before."""
-        if not self._settled <= position <= self._settled + len(self._before):
-            raise ArgumentError(
-                f"{self.name}: seek({position}): it is between {self._settled} and "
-                f"{self._settled + len(self._before)}"
-            )
-        kept = self._before[: position - self._settled]
-        self._flying.extend(kept)
+        last = self._settled + len(self._before) + len(self._behind)
+        if not self._settled <= position <= last:
+            raise ArgumentError(f"{self.name}: seek({position}): it is between {self._settled} and {last}")
+        count = position - self._settled
         if self._consumer.positional:
-            await self._consumer.seek(_folded(self._positions, kept))
+            kept = [*islice(self._behind, count)]
+            self._passed.add([part for part, _ in kept], [after for _, after in kept])
+            await self._consumer.seek({**self._positions, **dict(kept)})
         else:
-            self._coming = dict.fromkeys(delivery.id for delivery in kept)
+            flying = self._before[:count]
+            self._flying.extend(flying)
+            self._coming = dict.fromkeys(delivery.id for delivery in flying)
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         """Go on where an earlier run has come to."""
         self._flying.clear()
         self._coming.clear()
+        self._passed = Tokens()
         self._settled = position
         if bookmark is None:
             raise TopicCorrupt(f"{self.name}: a checkpoint has position {position} without its bookmark")
@@ -113,14 +123,18 @@ class BrokerSource(Source[T_co]):
         except msgspec.MsgspecError as error:
             raise TopicCorrupt(f"{self.name}: the bookmark of a checkpoint can't be read: {error}") from error
 
+    def _in_flight(self) -> int:
+        return len(self._flying) + len(self._passed)
+
     def position(self) -> int | None:
-        return self._settled + len(self._flying)
+        return self._settled + self._in_flight()
 
     def bookmark(self, position: int) -> str | None:
-        covered = islice(self._flying, max(position - self._settled, 0))
+        count = max(position - self._settled, 0)
         if self._consumer.positional:
             begun = {**self._consumer.begun(), **self._positions}
-            return msgspec.json.encode(_folded(begun, covered)).decode()
+            return msgspec.json.encode(self._passed.folded(begun, count)).decode()
+        covered = islice(self._flying, count)
         return msgspec.json.encode([*self._done, *(delivery.id for delivery in covered)]).decode()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
@@ -138,8 +152,10 @@ class BrokerSource(Source[T_co]):
             deliveries = await self._received(limit)
             if deliveries is None:
                 return None
-        first = self._settled + len(self._flying)
+        first = self._settled + self._in_flight()
         kind = self._kind
+        if isinstance(deliveries, Columns) and (records := self._of_columns(deliveries, first)) is not None:
+            return records
         rows: list[Row] = [
             (number, each[1] or kind, each[2], each[3], each[4], each[5])
             for number, each in enumerate(deliveries, first)
@@ -173,6 +189,32 @@ class BrokerSource(Source[T_co]):
         self.skipped += batch.skipped
         return records
 
+    def _of_columns(self, columns: Columns, first: int) -> Sequence[Record[T_co]] | None:
+        """Return records of which only the values are made; None where one can't be read."""
+        kind, types = self._kind, columns.types
+        if kind and "" in types:
+            types = [type or kind for type in types]
+        try:
+            found = self._decode.values(types, columns.versions, columns.datas)
+        except UnknownWriter:
+            return None
+        if found is None:
+            return None
+        values, numbers = found
+        name, parted = self.name, self.partitioned
+
+        def make(at: int) -> Record[T_co]:
+            number = numbers[at]
+            place, _, key, headers, time, data, token, topic = columns[number]
+            return Record(
+                *(values[at], key, headers or NO_HEADERS, time, first + number, topic or name, data, place),
+                part=token[0] if parted else None,
+            )
+
+        self._fly(columns)
+        self.skipped += len(columns) - len(values)
+        return Records(values, make)
+
     def parts(self) -> Collection[str]:
         return {*self._consumer.parts(), *(each.token[0] for each in self._ahead)}
 
@@ -196,17 +238,21 @@ class BrokerSource(Source[T_co]):
         return self._consumer.reads(topic) if several else topic == self.name
 
     def _fly(self, deliveries: Sequence[Delivery]) -> None:
-        self._flying.extend(deliveries)
-        prefetch = self._consumer.prefetch
-        if prefetch is not None and 2 * len(self._flying) >= prefetch:
-            self.commit_soon()  # while the rest comes, not when nothing more may
-        if not self._consumer.positional:
+        if isinstance(deliveries, Columns):
+            self._passed.add(deliveries.parts, deliveries.afters)
+        elif self._consumer.positional:
+            self._passed.add([each.token[0] for each in deliveries], [each.token[1] for each in deliveries])
+        else:
+            self._flying.extend(deliveries)
             self._coming.update((each.id, each) for each in deliveries)
+        prefetch = self._consumer.prefetch
+        if prefetch is not None and 2 * self._in_flight() >= prefetch:
+            self.commit_soon()  # while the rest comes, not when nothing more may
 
     async def _received(self, limit: int) -> Sequence[Delivery] | None:
         consumer = self._consumer
         if consumer.prefetch is not None:
-            while (room := consumer.prefetch - len(self._flying)) < 1:
+            while (room := consumer.prefetch - self._in_flight()) < 1:
                 self._room = anyio.Event()
                 with anyio.move_on_after(_STARVED) as waiting:
                     await self._room.wait()
@@ -214,7 +260,7 @@ class BrokerSource(Source[T_co]):
                     log.warning(
                         "%s: %d messages are in flight and none was settled for %g s: where a batch or a window "
                         "holds them, pass a larger prefetch=, or checkpoint=",
-                        *(self.name, len(self._flying), _STARVED),
+                        *(self.name, self._in_flight(), _STARVED),
                     )
             limit = min(limit, room)
         deliveries = await consumer.receive(limit)
@@ -248,36 +294,33 @@ class BrokerSource(Source[T_co]):
     async def commit(self, position: int) -> None:
         """Settle the first ``position`` messages."""
         async with self._settling:
-            count = min(position - self._settled, len(self._flying))
+            count = min(position - self._settled, self._in_flight())
             if count < 1:
                 return
-            handled = list(islice(self._flying, count))
             if self._consumer.positional:
-                await self._consumer.settle([each.token for each in handled])
-                self._positions = _folded(self._positions, handled)
+                told = self._passed.folded({}, count)
+                await self._consumer.settle([*told.items()])
+                self._positions = {**self._positions, **told}
+                self._passed.drop(count)
             else:
-                now = [self._coming.get(each.id) for each in handled]
-                await self._consumer.settle([each.token for each in now if each is not None])
-                # One whose token is void, or became it meanwhile, comes again.
-                for each in handled:
-                    if self._coming.pop(each.id, None) is None:
-                        self._done[each.id] = None
-                while len(self._done) > _FORGET:
-                    del self._done[next(iter(self._done))]
-            for _ in range(count):
-                self._flying.popleft()
+                await self._settle(count)
             self._settled += count
             self._room.set()
+
+    async def _settle(self, count: int) -> None:
+        handled = list(islice(self._flying, count))
+        now = [self._coming.get(each.id) for each in handled]
+        await self._consumer.settle([each.token for each in now if each is not None])
+        # One whose token is void, or became it meanwhile, comes again.
+        for each in handled:
+            if self._coming.pop(each.id, None) is None:
+                self._done[each.id] = None
+        while len(self._done) > _FORGET:
+            del self._done[next(iter(self._done))]
+        for _ in range(count):
+            self._flying.popleft()
 
     async def close(self) -> None:
         if self._opened:
             self._opened = False
             await self._consumer.close()
-
-
-def _folded(positions: dict[str, int], deliveries: Iterable[Delivery]) -> dict[str, int]:
-    found = dict(positions)
-    for delivery in deliveries:
-        partition, after = delivery.token
-        found[partition] = after
-    return found

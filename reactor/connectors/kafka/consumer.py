@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from reactor.connectors.brokers import Address, Consumer, Delivery
+from reactor.connectors.kafka.incoming import Outgoing
 from reactor.connectors.kafka.patterns import Pattern, is_pattern
 from reactor.connectors.kafka.reader import Reader
 from reactor.connectors.kafka.settings import Kafka
@@ -35,6 +36,7 @@ class KafkaConsumer(Consumer):
         self.several = is_pattern(address.path)
         self._pattern = Pattern(address.path) if self.several else None
         self._arguments = (address, self._url, settings)
+        self._outgoing = Outgoing()
         self._begun: dict[str, int] = {}
         self._watched = False
         """True where somebody wants to know of its partitions."""
@@ -66,9 +68,11 @@ class KafkaConsumer(Consumer):
         while True:
             news = anyio.Event()
             # What it takes is returned without another await: a cancelled call has taken nothing.
-            deliveries = reader.shelf.take(limit, lambda news=news: post(news.set))  # type: ignore[misc]
-            if deliveries is None or deliveries:
-                return deliveries
+            lot = reader.shelf.take(limit, lambda news=news: post(news.set))  # type: ignore[misc]
+            if lot is None:
+                return None
+            if lot.parts:
+                return self._outgoing.columns(lot)
             if reader.shelf.turned:
                 reader.shelf.turned = False
                 if self._watched:

@@ -229,9 +229,10 @@ class Reader:
             messages += consumer.consume(more, 0)
             if self._turns.get(name) != turn:
                 del messages[0]  # it went and came back meanwhile: it is read again
-        if batch := self._incoming.deliveries(messages, self._told):
+        lot = self._incoming.lot(messages, self._told)
+        if lot is not None:
             self._health.works()
-            self.shelf.put(batch)
+            self.shelf.put(lot)
         self.parts.look()
 
     def _told(self, error: KafkaError, message: Message) -> None:

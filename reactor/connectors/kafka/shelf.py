@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
-from reactor.connectors.brokers import Delivery
+from reactor.connectors.kafka.lots import Lot, nothing
 from reactor.connectors.loops import Waiter
 
 Positions = dict[str, int]
@@ -30,7 +30,7 @@ class Shelf:
         self.turned = False
         """The partitions are others, or some were read to their end: who waits for messages hears of that."""
         self._room = room
-        self._batches: deque[list[Delivery]] = deque()
+        self._lots: deque[Lot] = deque()
         self._held = 0
         self._waiters: list[Waiter[None]] = []
         self._ring: Callable[[], object] | None = None
@@ -43,26 +43,25 @@ class Shelf:
                 self.begun = True
                 self.changed.notify_all()
 
-    def take(self, limit: int, ring: Callable[[], object]) -> Sequence[Delivery] | None:
+    def take(self, limit: int, ring: Callable[[], object]) -> Lot | None:
         """Return messages, None at the end; where there are none, ``ring`` is called once there is news."""
         with self.changed:
-            if not self._batches:
+            if not self._lots:
                 if self.error is not None:
                     raise self.error
                 if self.ended:
                     return None
                 if not self.turned:
                     self._ring = ring
-                return ()
+                return nothing()
             was_full = self._held >= self._room
-            taken = self._batches.popleft()
-            while self._batches and len(taken) < limit:
-                taken += self._batches.popleft()
-            if len(taken) > limit:
-                self._batches.appendleft(taken[limit:])
-                del taken[limit:]
-            self._held -= len(taken)
-            self.delivered.update([each.token for each in taken])
+            taken = self._lots.popleft()
+            while self._lots and len(taken.parts) < limit:
+                taken.add(self._lots.popleft())
+            if len(taken.parts) > limit:
+                self._lots.appendleft(taken.cut(limit))
+            self._held -= len(taken.parts)
+            self.delivered.update(zip(taken.parts, taken.afters, strict=True))
             if was_full and self._held < self._room:
                 self.changed.notify_all()
             return taken
@@ -95,11 +94,11 @@ class Shelf:
     def room(self) -> int:
         return self._room - self._held
 
-    def put(self, batch: list[Delivery]) -> None:
+    def put(self, lot: Lot) -> None:
         with self.changed:
-            self._batches.append(batch)
-            self.reached.update([each.token for each in batch])
-            self._held += len(batch)
+            self._lots.append(lot)
+            self.reached.update(zip(lot.parts, lot.afters, strict=True))
+            self._held += len(lot.parts)
             self._wake()
 
     def turn(self) -> None:
@@ -128,9 +127,9 @@ class Shelf:
     def drop(self, names: Collection[str]) -> None:
         """Forget the messages of these partitions that nobody has taken."""
         with self.changed:
-            kept = ([each for each in batch if each.token[0] not in names] for batch in self._batches)
-            self._batches = deque(batch for batch in kept if batch)
-            self._held = sum(map(len, self._batches))
+            kept = (lot.without(names) for lot in self._lots)
+            self._lots = deque(lot for lot in kept if lot.parts)
+            self._held = sum(len(lot.parts) for lot in self._lots)
             for name in names:
                 self.reached.pop(name, None)
 
