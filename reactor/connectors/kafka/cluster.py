@@ -53,6 +53,28 @@ class Found(NamedTuple):
     partitions: int
     largest: int | None
     """Bytes that it takes in one batch; None where the broker doesn't tell."""
+    id: str | None
+
+
+class Admin:
+    """A client for questions about topics, with connections of its own."""
+
+    def __init__(self, address: Address, url: str, settings: Kafka) -> None:
+        self.health = Health(url)
+        values = {**common(address, settings), **_of_all(settings), "error_cb": self.health.told}
+        self._client: AdminClient | None = client(url, AdminClient, values)
+
+    @property
+    def client(self) -> AdminClient:
+        assert self._client is not None
+        return self._client
+
+    def close(self) -> None:
+        """Let it go here and now: the garbage collector might do it on its own thread, which aborts the process.
+
+        So keep no reference to ``client`` itself: tracebacks hold what stands in their frames.
+        """
+        self._client = None
 
 
 def refusal(url: str, error: KafkaError) -> TopicError | None:
@@ -83,6 +105,8 @@ class Health:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.quiet = False
+        """True where somebody else says what becomes of connections."""
         self.refused: TopicError | None = None
         self.last: KafkaError | None = None
         self._lost_at: float | None = None
@@ -92,7 +116,8 @@ class Health:
         self.refused = self.refused or refusal(self.url, error)
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self._lost_at is None:
             self._lost_at = time.monotonic()
-            log.warning("%s: lost: %s; trying again", self.url, error.str())
+            if not self.quiet:
+                log.warning("%s: lost: %s; trying again", self.url, error.str())
 
     @property
     def lost(self) -> bool:
@@ -102,7 +127,8 @@ class Health:
     def works(self) -> None:
         """Something was done at a broker."""
         if self._lost_at is not None:
-            log.info("%s: connected again after %.3g s", self.url, time.monotonic() - self._lost_at)
+            if not self.quiet:
+                log.info("%s: connected again after %.3g s", self.url, time.monotonic() - self._lost_at)
             self._lost_at = None
 
     def check(self) -> None:
@@ -153,23 +179,40 @@ class Attempt:
 
 
 def reach(
-    address: Address, url: str, topic: str, settings: Kafka, stopped: Callable[[], bool], **config: str
+    address: Address,
+    url: str,
+    topic: str,
+    settings: Kafka,
+    stopped: Callable[[], bool],
+    *,
+    by: Admin | None = None,
+    config: dict[str, str] | None = None,
 ) -> Found:
     """Find the topic, or make it (with ``config``) where the settings say so."""
-    health = Health(url)
-    values: dict[str, Any] = {**common(address, settings), **_of_all(settings), "error_cb": health.told}
-    admin = client(url, AdminClient, values)
-    attempt = Attempt(health, settings.patience, stopped)
+    admin = by or Admin(address, url, settings)
+    try:
+        return _found(admin, topic, settings, stopped, config or {})
+    finally:
+        if admin is not by:
+            admin.close()
+
+
+def _found(
+    admin: Admin, topic: str, settings: Kafka, stopped: Callable[[], bool], config: dict[str, str]
+) -> Found:
+    url = admin.health.url
+    attempt = Attempt(admin.health, settings.patience, stopped)
     missing = KafkaError.UNKNOWN_TOPIC_OR_PART
 
-    def described(seconds: float) -> int | None:
-        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+    def described(seconds: float) -> tuple[int, str | None]:
+        told = admin.client.describe_topics(TopicCollection([topic]), request_timeout=seconds)[topic]
         try:
-            return len(_result(admin, attempt, asked[topic], seconds).partitions)
+            description = result(admin, attempt, told, seconds)
+            return len(description.partitions), id_of(description)
         except KafkaException as error:
             inner = error_of(error)
             if inner is not None and inner.code() == missing:
-                return None
+                return 0, None
             raise
 
     def made(seconds: float) -> None:
@@ -180,40 +223,50 @@ def reach(
             config=config,
         )
         try:
-            _result(admin, attempt, admin.create_topics([new], request_timeout=seconds)[topic], seconds)
+            result(admin, attempt, admin.client.create_topics([new], request_timeout=seconds)[topic], seconds)
         except KafkaException as error:
             inner = error_of(error)
             if inner is None or inner.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
 
-    partitions = attempt.until(described, admin.poll)
+    def poll(seconds: float) -> None:
+        admin.client.poll(seconds)
+
+    partitions, id = attempt.until(described, poll)
     while not partitions:
         if not settings.create:
             raise TopicError(f"{url}: there is no topic {topic}; make it, or let it be made: create=true")
-        attempt.until(made, admin.poll)
+        attempt.until(made, poll)
         # The broker that made it isn't always the one that is asked next.
-        partitions = attempt.until(described, admin.poll)
+        partitions, id = attempt.until(described, poll)
         if not partitions:
             attempt.judge(FutureTimeout())
             time.sleep(_TICK)
-    return Found(partitions, _limit(admin, attempt, topic))
+    return Found(partitions, _limit(admin, attempt, topic), id)
 
 
-def _limit(admin: AdminClient, attempt: Attempt, topic: str) -> int | None:
+def id_of(description: Any) -> str | None:
+    """Return the id of a topic that was described; brokers before 2.8 have none."""
+    id = description.topic_id
+    return str(id) if id.get_most_significant_bits() or id.get_least_significant_bits() else None
+
+
+def _limit(admin: Admin, attempt: Attempt, topic: str) -> int | None:
     """Return the topic's max.message.bytes; not everybody may ask for it."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
-        asked = admin.describe_configs([resource], request_timeout=2.0)
-        found = _result(admin, attempt, asked[resource], 2.0)
+        asked = admin.client.describe_configs([resource], request_timeout=2.0)
+        found = result(admin, attempt, asked[resource], 2.0)
         return int(found["max.message.bytes"].value)
     except (KafkaException, FutureTimeout, KeyError, ValueError):
         return None
 
 
-def _result(admin: AdminClient, attempt: Attempt, future: Future[Any], seconds: float) -> Any:
+def result(admin: Admin, attempt: Attempt, future: Future[Any], seconds: float) -> Any:
+    """Wait for a client's answer, and serve its callbacks meanwhile."""
     deadline = time.monotonic() + seconds + 1.0
     while True:
-        admin.poll(0)
+        admin.client.poll(0)
         attempt.look()
         try:
             return future.result(_TICK)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from reactor.connectors.kafka.cluster import Health, error_of, refusal
-from reactor.connectors.kafka.names import Names
+from reactor.connectors.kafka.lives import Lives
 from reactor.connectors.kafka.shelf import Positions, Shelf
 
 log = logging.getLogger("reactor")
@@ -25,17 +25,48 @@ class Commits:
     """Commits what is settled, of partitions that are owned; a position never goes back."""
 
     def __init__(
-        self, names: Names, shelf: Shelf, health: Health, fail: Callable[[BaseException], None]
+        self,
+        lives: Lives,
+        shelf: Shelf,
+        health: Health,
+        fail: Callable[[BaseException], None],
+        *,
+        group: bool,
     ) -> None:
         self.owned: Positions = {}
-        """What the group knows, by partition; -1: nothing."""
-        self._names = names
+        """What the group knows, by partition; one less than the first position: nothing."""
+        self._group = group
+        self._lives = lives
         self._shelf = shelf
         self._health = health
         self._fail = fail
         self.under_way = False
         self._next = 0.0
         self._pause = _PAUSES[0]
+
+    def begin(self, known: Positions, new: Positions) -> None:
+        """These partitions are owned from here on; where ``new`` ones begin is told at once.
+
+        Who comes after a crash doesn't begin later than this one did.
+        """
+        settled = self._shelf.settled
+        with self._shelf.changed:
+            self.owned.update(known)
+            for name, at in new.items():
+                settled[name] = max(settled.get(name, -1), at)
+
+    def leave(self, consumer: Consumer, names: Collection[str]) -> None:
+        """Commit the positions of topics that are gone, where the group had some: the next one sees it, too.
+
+        Kafka has deleted them with the topics.
+        """
+        settled, lives = self._shelf.settled, self._lives
+        places = [lives.commit(name, max(settled.get(name, -1), lives.base(name))) for name in names]
+        try:
+            if places and self._group:
+                consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            log.debug("%s: commit: %s", self._health.url, error)
 
     def due(self) -> Positions:
         with self._shelf.changed:
@@ -55,7 +86,7 @@ class Commits:
         try:
             if self._health.lost:
                 # A commit that waits for a broker would hold up closing, too.
-                self._names.found(consumer, _PROBE)
+                self._lives.names.found(consumer, _PROBE)
                 self._health.works()
             self.under_way = True
             consumer.commit(offsets=self._places(due), asynchronous=True)
@@ -74,8 +105,8 @@ class Commits:
         for place in places:
             if place.error is not None:
                 failed = failed or place.error
-            elif error is None and (name := self._names.of(place)) in self.owned:
-                self.owned[name] = max(self.owned[name], place.offset)
+            elif error is None and (name := self._lives.names.of(place)) in self.owned:
+                self.owned[name] = max(self.owned[name], self._lives.committed(name, place))
         if failed is not None:
             self._failed(failed)
             return
@@ -124,4 +155,4 @@ class Commits:
                 shelf.changed.wait(min(left, 0.1))
 
     def _places(self, positions: Positions) -> list[TopicPartition]:
-        return [self._names.place(name, at) for name, at in positions.items()]
+        return [self._lives.commit(name, at) for name, at in positions.items()]

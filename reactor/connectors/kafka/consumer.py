@@ -11,6 +11,8 @@ import anyio.lowlevel
 
 from reactor.connectors.brokers import Address, Consumer, Delivery
 from reactor.connectors.kafka.incoming import Outgoing
+from reactor.connectors.kafka.lives import Lives
+from reactor.connectors.kafka.names import Names
 from reactor.connectors.kafka.patterns import Pattern, is_pattern
 from reactor.connectors.kafka.reader import Reader
 from reactor.connectors.kafka.settings import Kafka
@@ -35,7 +37,8 @@ class KafkaConsumer(Consumer):
         self._url = str(address)
         self.several = is_pattern(address.path)
         self._pattern = Pattern(address.path) if self.several else None
-        self._arguments = (address, self._url, settings)
+        self._lives = Lives(Names(address.path))
+        self._arguments = (address, self._url, settings, self._lives)
         self._outgoing = Outgoing()
         self._begun: dict[str, int] = {}
         self._watched = False
@@ -90,6 +93,7 @@ class KafkaConsumer(Consumer):
 
     async def seek(self, positions: Mapping[str, int]) -> None:
         assert self._reader is not None
+        self._lives.learn(positions)
         self._reader.starts.seek({**self._begun, **positions})
 
     def parts(self) -> Collection[str]:
@@ -103,7 +107,7 @@ class KafkaConsumer(Consumer):
         return self._pattern is not None and self._pattern.matches(topic)
 
     def begun(self) -> Mapping[str, int]:
-        return dict(self._begun)
+        return {**self._begun, **self._lives.facts}
 
     async def close(self) -> None:
         reader, thread = self._reader, self._thread

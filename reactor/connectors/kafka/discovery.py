@@ -45,11 +45,16 @@ class Discovery:
             if gone:
                 log.warning("%s: reads no more: %s, deleted", self._url, ", ".join(gone))
 
-    def changed(self, consumer: Consumer) -> bool:
-        """Look again if it is time to; True where others are there than before."""
+    def due(self) -> bool:
+        """Whether it is time to look again; it is asked once for each look."""
         if time.monotonic() - self._looked < self._every:
             return False
-        before, self._looked = self.known, time.monotonic()
+        self._looked = time.monotonic()
+        return True
+
+    def changed(self, consumer: Consumer) -> bool:
+        """Look again; True where others are there than before."""
+        before = self.known
         try:
             self.knows(self._names.found(consumer, 1.0))
         except KafkaException:

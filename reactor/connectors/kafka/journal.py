@@ -63,7 +63,8 @@ class Journal:
         self._stopped = stopped
         self._health = Health(url)
         made = msgspec.structs.replace(settings, partitions=1)
-        reach(address, url, self.topic, made, stopped, **{"retention.ms": "-1", "cleanup.policy": "delete"})
+        kept = {"retention.ms": "-1", "cleanup.policy": "delete"}
+        reach(address, url, self.topic, made, stopped, config=kept)
         common = {"error_cb": self._health.told}
         self._values: dict[str, Any] = {
             **producing(address, settings),

@@ -25,13 +25,17 @@ class Names:
         topic, _, number = name.rpartition("/")
         return TopicPartition(topic if self.several else self._path, int(number), offset)
 
+    def topic(self, name: str) -> str:
+        """Return the topic of a partition."""
+        return name.rpartition("/")[0] if self.several else self._path
+
     def of_topic(self, count: int) -> list[str]:
         """Return the names of the one topic's partitions."""
         return [str(number) for number in range(count)]
 
     def topics(self, names: Iterable[str]) -> list[str]:
         """Return the topics that these partitions belong to."""
-        return sorted({name.rpartition("/")[0] for name in names}) if self.several else [self._path]
+        return sorted({self.topic(name) for name in names}) if self.several else [self._path]
 
     def found(self, consumer: Consumer, seconds: float) -> list[str]:
         """Ask the cluster which partitions there are now. Raises KafkaException."""

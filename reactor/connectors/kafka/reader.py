@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from reactor.connectors.brokers import Address
-from reactor.connectors.kafka.cluster import Attempt, Health, Stopped, client, reach, refusal
+from reactor.connectors.kafka.cluster import Admin, Attempt, Health, Stopped, client, reach, refusal
 from reactor.connectors.kafka.commits import Commits
 from reactor.connectors.kafka.discovery import Discovery
+from reactor.connectors.kafka.ids import Ids, Told
 from reactor.connectors.kafka.incoming import Incoming
-from reactor.connectors.kafka.names import Names
+from reactor.connectors.kafka.lives import Lives
 from reactor.connectors.kafka.parts import Parts
+from reactor.connectors.kafka.renewals import Renewals
 from reactor.connectors.kafka.settings import Kafka, consuming
-from reactor.connectors.kafka.shelf import Shelf
+from reactor.connectors.kafka.shelf import Positions, Shelf
 from reactor.connectors.kafka.starts import Starts
 from reactor.connectors.log import From
 from reactor.connectors.loops import Waiter
@@ -46,24 +48,40 @@ class Reader:
     """One opening of a consumer."""
 
     def __init__(
-        self, address: Address, url: str, settings: Kafka, *, group: str | None, start: From, follow: bool
+        self,
+        address: Address,
+        url: str,
+        settings: Kafka,
+        lives: Lives,
+        *,
+        group: str | None,
+        start: From,
+        follow: bool,
     ) -> None:
         self.shelf = Shelf(settings.prefetch)
         self._address = address
         self._url = url
-        self._called = Names(address.path)
+        self._lives = lives
+        self._called = lives.names
         self._there = Discovery(self._called, url, settings.discover)
         self._settings = settings
         self._group = group
         self._follow = follow
         self._need_ends = not follow or start == "latest"
         self._health = Health(url)
-        self._commits = Commits(self._called, self.shelf, self._health, self.shelf.fail)
-        self.starts = Starts(self._called, start, self._ask)
+        self._commits = Commits(lives, self.shelf, self._health, self.shelf.fail, group=group is not None)
+        self.starts = Starts(lives, start, self._ask)
         self._incoming = Incoming(self._called, self._commits.owned, None if follow else self.starts.ends)
+        self._renewals = Renewals(url, settings, lives, self._commits, self._stopped)
         self.parts = Parts(self.shelf, self.starts, self._commits.owned, self._incoming.done)
         self._serve: Callable[[float], object] = time.sleep
         self._patience: float | None = settings.patience
+        self._leaving: set[str] = set()
+        """Topics whose partitions are given back to the group."""
+        self._left = False
+        """True where the group was told so."""
+        self._missed: dict[str, int | None] = {}
+        """Partitions whose next message isn't there: the offset that was asked for."""
         self._turns: dict[str, int] = {}
         """How often each partition has come here."""
         self._paused: list[TopicPartition] = []
@@ -90,16 +108,22 @@ class Reader:
             self.shelf.stop()
             if consumer is not None:
                 consumer.close()
+            self._renewals.close()
             self.shelf.release()
 
     def _open(self) -> Consumer:
-        several = self._called.several
+        several, topic = self._called.several, self._address.path
+        admin = self._renewals.admin = Admin(self._address, self._url, self._settings)
+        ids: Ids = {}
         if not several:
-            found = reach(self._address, self._url, self._address.path, self._settings, self._stopped)
+            found = reach(self._address, self._url, topic, self._settings, self._stopped, by=admin)
             self._there.knows(self._called.of_topic(found.partitions))
+            ids = {} if found.id is None else {topic: Told(found.id, found.partitions)}
         values = {
             # A consumer without a group has a name for one all the same; the broker never hears of it.
             **consuming(self._address, self._settings, self._group or "reactor"),
+            # Whether the topic was made anew is seen here.
+            "auto.offset.reset": self._settings.librdkafka.get("auto.offset.reset", "error"),
             "error_cb": self._health.told,
             "on_commit": self._commits.answered,
         }
@@ -108,10 +132,13 @@ class Reader:
             self._serve = lambda seconds: consumer.poll(seconds)
             if several:
                 self._there.knows(self._tried(lambda seconds: self._called.found(consumer, seconds)))
+                ids = self._asked(self._there.topics)
+            admin.health.quiet = True
+            self.starts.topics(ids)
             if self._need_ends:
                 self.starts.look(consumer, self._there.known)
             if self._group is not None:
-                self.starts.found(consumer, self._there.known)
+                self.starts.found(consumer, self._there.known, ids)
             self._patience = None
         except BaseException:
             consumer.close()
@@ -127,6 +154,9 @@ class Reader:
     def _tried(self, call: Callable[[float], R]) -> R:
         patience = float("inf") if self._patience is None else self._patience
         return Attempt(self._health, patience, self._stopped).until(call, self._serve)
+
+    def _asked(self, topics: Sequence[str]) -> Ids:
+        return self._renewals.insist(topics, self._serve)
 
     # Running --------------------------------------------------------------------------------------------------
 
@@ -146,13 +176,15 @@ class Reader:
         while not shelf.stopped and shelf.error is None:
             if self._group is not None:
                 self._commits.step(consumer)
+            if self._leaving:
+                self._leave(consumer)
             if self.parts.wanted:
                 self.parts.ask(consumer)
             self._step(consumer)
             self._health.check()
 
     def _subscribe(self, consumer: Consumer) -> None:
-        topics = self._there.topics
+        topics = [topic for topic in self._there.topics if topic not in self._leaving]
         if topics:
             consumer.subscribe(
                 topics,
@@ -194,7 +226,7 @@ class Reader:
         first = consumer.poll(_SOON if self._group is not None and self._commits.in_flight() else _IDLE)
         if first is not None:
             self._take(consumer, first, min(room, _BATCH) - 1)
-        if self._follow and (self._group is None or self._called.several):
+        if self._there.due():
             self._discover(consumer)
         if not self._follow and self._at_end():
             self.shelf.finish()
@@ -232,26 +264,44 @@ class Reader:
         lot = self._incoming.lot(messages, self._told)
         if lot is not None:
             self._health.works()
-            self.shelf.put(lot)
+            self.shelf.put(self._lives.placed(lot) if self._lives.bases else lot)
+        if self._missed:
+            self._miss(consumer)
         self.parts.look()
 
     def _told(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             name, offset = self._called.of(message), message.offset()
-            self.parts.ends[name] = offset or 0
+            self.parts.ends[name] = self._lives.position(name, offset or 0)
             if not self._follow and offset is not None and offset >= self.starts.ends.get(name, 0):
                 self._incoming.done.add(name)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise TopicError(
-                f"{self._url}: partition {self._called.of(message)} has to be read from {message.offset()} on, "
-                "which isn't there any more: it keeps too little, or was made anew; gap=earliest goes on with "
-                "what is"
-            )
+            self._missed[self._called.of(message)] = message.offset()
         elif (refused := refusal(self._url, error)) is not None:
             raise refused
         else:
             log.debug("%s: %s", self._url, error)
+
+    def _miss(self, consumer: Consumer) -> None:
+        """The next messages aren't there: the topic was made anew, or keeps too little."""
+        missed, self._missed = self._missed, {}
+        anew = self._renewed(consumer, self._renewals.look(missed))
+        for name, offset in missed.items():
+            if self._called.topic(name) in anew or name not in self._commits.owned:
+                continue
+            what = (
+                f"{self._url}: partition {name} has to be read from {offset} on, which isn't there any more"
+            )
+            if self._settings.gap == "fail":
+                raise TopicError(
+                    f"{what}: it keeps too little, or was made anew; gap=earliest goes on with what is"
+                )
+            log.warning("%s; it goes on with the earliest that is", what)
+            try:
+                consumer.seek(self._called.place(name, OFFSET_BEGINNING))
+            except KafkaException as error:  # it goes to another member
+                log.debug("%s: partition %s isn't read any more: %s", self._url, name, error)
 
     def _at_end(self) -> bool:
         owned = self._commits.owned
@@ -262,17 +312,54 @@ class Reader:
         return all(name in self._incoming.done for name in owned)
 
     def _discover(self, consumer: Consumer) -> None:
-        """Nobody tells of new topics; nor of new partitions, where there is no group."""
-        topics = self._there.topics
-        if not self._there.changed(consumer):
+        """Nobody tells of new topics; nor of new partitions, where there is no group; nor of a topic made anew."""
+        owned, place, topics = self._commits.owned, self._called.place, self._there.topics
+        looks = self._follow and (self._group is None or self._called.several)
+        changed = looks and self._there.changed(consumer)
+        ids = self._renewals.look(owned)
+        self._renewed(consumer, ids)
+        if not changed:
             return
-        owned, place = self._commits.owned, self._called.place
         gone = self._there.gone(owned)
         self._gone(gone)
         if self._group is None:
             consumer.incremental_unassign([place(name) for name in gone])
             self._assigned(consumer, [place(name) for name in self._there.known if name not in owned])
         elif self._there.topics != topics:
+            self._subscribe(consumer)
+
+    def _renewed(self, consumer: Consumer, ids: Ids) -> set[str]:
+        """Return which of these topics were made anew since the last look."""
+        anew = self._renewals.changed(ids)
+        self._renewals.settle(consumer, ids, anew, self._commits.owned)
+        self.starts.topics(ids)
+        if anew:
+            self._again(consumer, anew)
+        return anew
+
+    def _again(self, consumer: Consumer, topics: set[str]) -> None:
+        """These topics were made anew: what is owned of them is read anew, too."""
+        owned, called = self._commits.owned, self._called
+        names = [name for name in owned if called.topic(name) in topics]
+        if not self._follow:
+            self._commits.begin({name: self._lives.base(name) - 1 for name in names}, {})
+            self._incoming.done.update(names)  # what was there as of opening isn't any more
+            return
+        self._gone(names)
+        if self._group is not None:
+            self._leaving |= topics
+            self._left = False
+            return
+        consumer.incremental_unassign([called.place(name) for name in names])
+        self._assigned(consumer, [called.place(name) for name in names if name in self._there.known])
+
+    def _leave(self, consumer: Consumer) -> None:
+        """Partitions of topics that were made anew are given back, and asked for again: they come fresh."""
+        if not self._left:
+            self._left = True
+            self._subscribe(consumer)
+        elif not any(place.topic in self._leaving for place in consumer.assignment()):
+            self._leaving.clear()
             self._subscribe(consumer)
 
     # Rebalances -----------------------------------------------------------------------------------------------
@@ -282,13 +369,15 @@ class Reader:
         self._joined = time.monotonic()
         if not names:
             return
-        shelf = self.shelf
-        if anew := self._there.anew(names):
-            shelf.forget(anew)
-            self.starts.forget(anew)
-        group = {} if self._group is None else self.starts.committed(consumer, names)
-        starts, new = self.starts.of(consumer, names, group, shelf.delivered)
-        assigned = [self._called.place(name, starts[name]) for name in names]
+        shelf, lives = self.shelf, self._lives
+        ids = self._asked(self._called.topics(names))
+        committed = {} if self._group is None else self.starts.committed(consumer, names)
+        group, anew = self._of_now(consumer, names, committed, ids)
+        if deleted := [name for name in self._there.anew(names) if self._called.topic(name) not in ids]:
+            shelf.forget(deleted)
+            self.starts.forget(deleted)
+        starts, new = self.starts.of(consumer, names, group, shelf.delivered, anew)
+        assigned = [lives.place(name, starts[name]) for name in names]
         consumer.incremental_assign(assigned)
         if self._paused:
             consumer.pause(assigned)
@@ -297,19 +386,34 @@ class Reader:
         for name in names:
             self._turns[name] = self._turns.get(name, 0) + 1
             self._incoming.done.discard(name)
-            if not self._follow and starts[name] >= self.starts.ends.get(name, 0):
+            if not self._follow and lives.offset(name, starts[name]) >= self.starts.ends.get(name, 0):
                 self._incoming.done.add(name)
-        with shelf.changed:
-            self._commits.owned.update((name, group.get(name, -1)) for name in names)
-            # Where it began is told at once: who comes after a crash doesn't begin later than this one did.
-            for name, at in new.items():
-                shelf.settled.setdefault(name, at)
+        self._commits.begin({name: group.get(name, lives.base(name) - 1) for name in names}, new)
         self.parts.look()
         shelf.turn()
 
+    def _of_now(
+        self, consumer: Consumer, names: Sequence[str], committed: Mapping[str, TopicPartition], ids: Ids
+    ) -> tuple[Positions, list[str]]:
+        """Return where the group stands, and which of these have positions only of topics that were before."""
+        renewals, topic = self._renewals, self._called.topic
+        changed, foreign = renewals.changed(ids), renewals.foreign(committed, ids)
+        others = {topic(name) for name in foreign.difference(self.starts.sought)}
+        renewals.settle(consumer, ids, changed | others, [*self._commits.owned, *names])
+        self.starts.topics(ids)
+        if changed:
+            self._again(consumer, changed)
+        anew = {
+            *foreign,
+            *self.starts.stale(names),
+            *(name for name in names if topic(name) in renewals.anew),
+        }
+        return renewals.group(committed, foreign), renewals.there(anew, ids)
+
     def _revoked(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         names = [self._called.of(place) for place in places]
-        self.shelf.drop(set(names))
+        # What is there of a topic that was made anew can't be read again.
+        self.shelf.drop({name for name in names if self._called.topic(name) not in self._leaving})
         if not self.shelf.stopped:
             there = [name for name in names if name in self._commits.owned]  # not those whose topic is gone
             self._commits.hand_over(consumer, there, self._settings.revoke_patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -9,12 +10,16 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from reactor.connectors.codec import microseconds
 from reactor.connectors.kafka.cluster import error_of
-from reactor.connectors.kafka.names import Names
+from reactor.connectors.kafka.ids import Ids
+from reactor.connectors.kafka.lives import Lives, marked
 from reactor.connectors.kafka.shelf import Positions
 from reactor.connectors.log import From
 
 Ask = Callable[[Callable[[float], list[TopicPartition]]], list[TopicPartition]]
 """Calls until the broker has answered."""
+
+_SOON, _TICK = 2.0, 0.02
+"""Seconds in which it is found out where a topic that was made anew begins, and between two questions."""
 
 _LATEST, _EARLIEST = -1, -2
 """As times they ask for the end, and for the beginning."""
@@ -23,14 +28,16 @@ _LATEST, _EARLIEST = -1, -2
 class Starts:
     """The first positions of one opening's partitions."""
 
-    def __init__(self, names: Names, start: From, ask: Ask) -> None:
-        self._names = names
+    def __init__(self, lives: Lives, start: From, ask: Ask) -> None:
+        self._lives = lives
+        self._names = lives.names
         self._start = start
         self._ask = ask
         self._known = False
         """True for a group that has read before: what it knows nothing of was made since."""
+        self._ids: dict[str, str] = {}
         self.ends: Positions = {}
-        """Where each partition ended as of opening; only where somebody has to know."""
+        """The offset at which each partition ended as of opening; only where somebody has to know."""
         self.sought: Positions = {}
         """Positions of a checkpoint: they count once, and more than the group's."""
         self.begun: Positions = {}
@@ -46,58 +53,77 @@ class Starts:
             for positions in (self.ends, self.sought, self.begun):
                 positions.pop(name, None)
 
+    def topics(self, ids: Ids) -> None:
+        """The topics have these ids now: of one that was made anew it isn't known any more where it ended."""
+        for topic, told in ids.items():
+            if self._ids.setdefault(topic, told.id) != told.id:
+                self._ids[topic] = told.id
+                for name in [name for name in self.ends if self._names.topic(name) == topic]:
+                    del self.ends[name]
+
+    def stale(self, names: Collection[str]) -> list[str]:
+        """Return which of these have a position of an earlier topic, of a checkpoint."""
+        return [
+            name
+            for name in names
+            if not self._lives.present(name, self.sought.get(name, self._lives.base(name)))
+        ]
+
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
         """Take down where the partitions end now."""
         self.ends.update(self._at(consumer, names, _LATEST))
 
-    def _at(self, consumer: Consumer, names: Sequence[str], time: int) -> Positions:
-        asked = [self._names.place(name, time) for name in names]
+    def _at(self, consumer: Consumer, names: Sequence[str], at: int) -> Positions:
+        asked = [self._names.place(name, at) for name in names]
         if not asked:
             return {}
 
         def answer(seconds: float) -> list[TopicPartition]:
             found = _whole(consumer.offsets_for_times(asked, timeout=seconds))
-            if time < 0 and any(each.offset < 0 for each in found):
+            if at < 0 and any(each.offset < 0 for each in found):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # it says so for who didn't answer
             return found
 
         return {self._names.of(each): each.offset for each in self._ask(answer)}
 
     def ends_now(self, consumer: Consumer, names: Sequence[str], seconds: float) -> Positions:
-        """Return where these partitions end, as far as that can be had in so many seconds."""
+        """Return the positions of these partitions' ends, as far as they can be had in so many seconds."""
         asked = [self._names.place(name, _LATEST) for name in names]
         try:
             found = consumer.offsets_for_times(asked, timeout=seconds) if asked else []
         except KafkaException:
             return {}
-        return {
-            self._names.of(each): each.offset for each in found if each.error is None and each.offset >= 0
-        }
+        ends = {self._names.of(each): each.offset for each in found if each.error is None}
+        return {name: self._lives.position(name, end) for name, end in ends.items() if end >= 0}
 
-    def committed(self, consumer: Consumer, names: Sequence[str]) -> Positions:
-        """Return the group's positions, of those partitions that have one."""
+    def committed(self, consumer: Consumer, names: Sequence[str]) -> dict[str, TopicPartition]:
+        """Return what the group has committed, of those partitions of which it has."""
         asked = [self._names.place(name) for name in names]
         if not asked:
             return {}
         found = self._ask(lambda seconds: _whole(consumer.committed(asked, timeout=seconds)))
-        return {self._names.of(each): each.offset for each in found if each.offset >= 0}
+        return {self._names.of(each): each for each in found if each.offset >= 0}
 
-    def found(self, consumer: Consumer, names: Sequence[str]) -> None:
+    def found(self, consumer: Consumer, names: Sequence[str], ids: Ids) -> None:
         """A group that is new begins now: where, is told before it reads."""
         group = self.committed(consumer, names)
         self._known = bool(group)
         unknown = [name for name in names if name not in group]
         if not unknown:
             return
-        if self._start == "earliest":
-            new = self._at(consumer, unknown, _EARLIEST)
-        else:
-            _, new = self.of(consumer, unknown, group, {})
-        places = [self._names.place(name, at) for name, at in new.items()]
+        new = (
+            self._at(consumer, unknown, _EARLIEST)
+            if self._start == "earliest"
+            else self._new(consumer, unknown)
+        )
+        told = {topic: its.id for topic, its in ids.items()}
+        places = [
+            marked(self._names.place(name), at, told.get(self._names.topic(name))) for name, at in new.items()
+        ]
         if not places:
             return
 
-        def told(seconds: float) -> list[TopicPartition]:
+        def commit(seconds: float) -> list[TopicPartition]:
             try:
                 return consumer.commit(offsets=places, asynchronous=False) or []
             except KafkaException as error:
@@ -106,36 +132,83 @@ class Starts:
                     return []  # the group has members already: they have told where it begins
                 raise
 
-        self._ask(told)
+        self._ask(commit)
 
     def of(
-        self, consumer: Consumer, names: Sequence[str], group: Mapping[str, int], delivered: Mapping[str, int]
+        self,
+        consumer: Consumer,
+        names: Sequence[str],
+        group: Mapping[str, int],
+        delivered: Mapping[str, int],
+        anew: Collection[str],
     ) -> tuple[Positions, Positions]:
         """Return where each of the partitions begins, and which of these positions the group doesn't know yet.
 
-        ``delivered`` is what the pipeline has had of them in this run: it isn't read again.
+        ``delivered`` is what the pipeline has had of them in this run: it isn't read again. ``anew`` are those of
+        topics that were made anew.
         """
+        lives = self._lives
         starts: Positions = {}
-        new: Positions = {}
         unknown: list[str] = []
         for name in names:
-            if (sought := self.sought.pop(name, None)) is not None:
-                starts[name] = sought
-            elif name in delivered or name in group:
-                starts[name] = max(delivered.get(name, 0), group.get(name, 0))
-            else:
+            known = (
+                {self.sought.pop(name)}
+                if name in self.sought
+                else {delivered.get(name, -1), group.get(name, -1)}
+            )
+            known = {position for position in known if lives.present(name, position)}
+            if known:
+                starts[name] = max(known)
+            elif name not in anew:
                 unknown.append(name)
-        if isinstance(self._start, datetime) and unknown:
-            milliseconds = microseconds(self._start, "start") // 1000
-            new = self._at(consumer, unknown, max(milliseconds, 0))
-            if later := [name for name in unknown if new[name] < 0]:  # there is nothing as late as that
-                new |= self._at(consumer, later, _LATEST)
-        elif self._start == "latest" and not self._known:
-            # What was made after opening is read from its beginning: nobody has passed over it.
-            new = {name: self.ends[name] for name in unknown if name in self.ends}
+        new = {name: lives.position(name, at) for name, at in self._new(consumer, unknown).items()}
         self.begun |= new
-        starts |= {name: new.get(name, OFFSET_BEGINNING) for name in unknown}
+        new |= self.anew(consumer, [name for name in anew if name not in starts])
+        for name in (*unknown, *anew):
+            starts.setdefault(name, new.get(name, OFFSET_BEGINNING))
         return starts, new
+
+    def _new(self, consumer: Consumer, names: Sequence[str]) -> Positions:
+        """Return the offsets at which these begin of which nothing is known, if it isn't their beginning."""
+        if isinstance(self._start, datetime) and names:
+            return self._since(consumer, names, self._start)
+        if self._start == "latest" and not self._known:
+            # What was made after opening is read from its beginning: nobody has passed over it.
+            return {name: self.ends[name] for name in names if name in self.ends}
+        return {}
+
+    def _since(self, consumer: Consumer, names: Sequence[str], start: datetime) -> Positions:
+        new = self._at(consumer, names, max(microseconds(start, "start") // 1000, 0))
+        if later := [name for name in names if new[name] < 0]:  # there is nothing as late as that
+            new |= self._at(consumer, later, _LATEST)
+        return new
+
+    def anew(self, consumer: Consumer, names: Sequence[str]) -> Positions:
+        """Return where these begin, of topics that were made anew; without those that can't be found out soon."""
+        for name in names:
+            self.sought.pop(name, None)
+        if isinstance(self._start, datetime) and names:
+            new = self._since(consumer, names, self._start)
+        else:
+            new = self._beginnings(consumer, names)
+        found = {name: self._lives.position(name, at) for name, at in new.items()}
+        self.begun |= found
+        return found
+
+    def _beginnings(self, consumer: Consumer, names: Sequence[str]) -> Positions:
+        found: Positions = {}
+        until = time.monotonic() + _SOON
+        while (missing := [name for name in names if name not in found]) and time.monotonic() < until:
+            asked = [self._names.place(name, _EARLIEST) for name in missing]
+            try:
+                told = consumer.offsets_for_times(asked, timeout=until - time.monotonic())
+            except KafkaException:
+                continue
+            found |= {
+                self._names.of(each): each.offset for each in told if each.error is None and each.offset >= 0
+            }
+            time.sleep(_TICK)
+        return found
 
 
 def _whole(found: list[TopicPartition]) -> list[TopicPartition]:
