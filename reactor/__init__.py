@@ -42,6 +42,7 @@ from reactor.core import (
     ProcessDied,
     ReactorError,
     Record,
+    Records,
     Refused,
     Sink,
     Source,
@@ -145,6 +146,7 @@ __all__ = [
     "Source",
     "Sink",
     "Record",
+    "Records",
     # checkpoints
     "Checkpoints",
     "Checkpoint",

@@ -50,6 +50,7 @@ class Source(Generic[T_co]):
         """Return up to ``limit`` records, waiting until there is something; None at the end.
 
         None of what it saw may be wanted: then it returns no records, and its position has moved.
+        Where a value is there before its record is, return ``Records``, which makes one when it is needed.
 
         It may be cancelled while it waits (a drain does that), and must then have consumed nothing.
         """
