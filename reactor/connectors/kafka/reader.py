@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from reactor.connectors.brokers import Address
 from reactor.connectors.kafka.cluster import Admin, Attempt, Health, Stopped, client, reach, refusal
@@ -122,8 +122,6 @@ class Reader:
         values = {
             # A consumer without a group has a name for one all the same; the broker never hears of it.
             **consuming(self._address, self._settings, self._group or "reactor"),
-            # Whether the topic was made anew is seen here.
-            "auto.offset.reset": self._settings.librdkafka.get("auto.offset.reset", "error"),
             "error_cb": self._health.told,
             "on_commit": self._commits.answered,
         }
@@ -290,18 +288,10 @@ class Reader:
         for name, offset in missed.items():
             if self._called.topic(name) in anew or name not in self._commits.owned:
                 continue
-            what = (
-                f"{self._url}: partition {name} has to be read from {offset} on, which isn't there any more"
+            raise TopicError(
+                f"{self._url}: partition {name} has to be read from {offset} on, which isn't there any more: it "
+                "keeps too little, or was made anew; gap=earliest goes on with what is"
             )
-            if self._settings.gap == "fail":
-                raise TopicError(
-                    f"{what}: it keeps too little, or was made anew; gap=earliest goes on with what is"
-                )
-            log.warning("%s; it goes on with the earliest that is", what)
-            try:
-                consumer.seek(self._called.place(name, OFFSET_BEGINNING))
-            except KafkaException as error:  # it goes to another member
-                log.debug("%s: partition %s isn't read any more: %s", self._url, name, error)
 
     def _at_end(self) -> bool:
         owned = self._commits.owned
