@@ -393,11 +393,7 @@ class Reader:
         self.starts.topics(ids)
         if changed:
             self._again(consumer, changed)
-        anew = {
-            *foreign,
-            *self.starts.stale(names),
-            *(name for name in names if topic(name) in renewals.anew),
-        }
+        anew = {*foreign, *(name for name in names if topic(name) in renewals.anew)}
         return renewals.group(committed, foreign), renewals.there(anew, ids)
 
     def _revoked(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:

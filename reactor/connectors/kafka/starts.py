@@ -61,14 +61,6 @@ class Starts:
                 for name in [name for name in self.ends if self._names.topic(name) == topic]:
                     del self.ends[name]
 
-    def stale(self, names: Collection[str]) -> list[str]:
-        """Return which of these have a position of an earlier topic, of a checkpoint."""
-        return [
-            name
-            for name in names
-            if not self._lives.present(name, self.sought.get(name, self._lives.base(name)))
-        ]
-
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
         """Take down where the partitions end now."""
         self.ends.update(self._at(consumer, names, _LATEST))

@@ -130,6 +130,16 @@ async def test_a_pattern_takes_it_for_a_new_topic(kafka: Kafka, group: str | Non
             await ends_with(source, wanted)
 
 
+async def test_a_pattern_takes_it_for_one_with_fewer_events_too(kafka: Kafka) -> None:
+    """An offset that isn't there is looked into at once."""
+    one = One(kafka, pattern=True)
+    await one.make(*range(10))
+    async with opened(one.topic(discover=60.0).source(None)) as source:
+        await take(source, 10)
+        await one.anew(*NEW)
+        assert await ends_with(source, NEW) == NEW
+
+
 @both
 @pytest.mark.parametrize("count", [3, 8])
 async def test_without_gap_earliest_it_is_an_error(named: One, group: str | None, count: int) -> None:
@@ -183,18 +193,20 @@ async def test_it_may_have_other_partitions(one: One, group: str | None) -> None
             await nothing(source, 0.3)
 
 
-async def test_who_reads_to_the_end_reads_no_further(one: One) -> None:
+@pytest.mark.parametrize("count", [1, 100])
+async def test_who_reads_to_the_end_reads_no_further(one: One, count: int) -> None:
     await one.make(*range(50))
-    async with opened(one.topic(gap="earliest", prefetch=1).source(None, follow=False)) as source:
+    gap = "earliest" if one.named else "fail"
+    async with opened(one.topic(gap=gap, prefetch=1).source(None, follow=False)) as source:
         await take(source, 3)
-        await one.anew(*range(100, 200))
+        await one.anew(*range(100, 100 + count))
         await anyio.sleep(0.5)
         got: list[int] = []
         with anyio.fail_after(20):
             while (records := await source.read(100)) is not None:
                 got += numbers(records)
         assert got[:1] == [3]
-        assert not {*got} & {*range(100, 150)}
+        assert len(got) < 47 + count
 
 
 # Between two runs -------------------------------------------------------------------------------------------
