@@ -2,7 +2,8 @@
 
 ``events`` has the words, ``backend`` what keeps them (``sqlite`` with its SQL in ``rows``, ``memory``,
 ``postgres`` and ``kurrent``, whose other files begin so), ``store`` what users call, ``reading`` and
-``subscription`` how events come back, ``projections`` (with their SQL in ``tables``) what is made of them.
+``subscription`` how events come back, ``projections`` what is made of them, into ``tables``
+(``sqlite_tables``; ``postgres_tables`` with their SQL in ``postgres_switch``).
 """
 
 from reactor.eventstore.events import (

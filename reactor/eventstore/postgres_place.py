@@ -33,12 +33,12 @@ _DEFAULTS = {
 
 
 class Place:
-    """One store: a schema of a database of a server."""
+    """One store: a schema of a database of a server. ``call`` is how errors show who was given the URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, call: str = "event_store({})") -> None:
         self.shown = redacted(url)
         """The URL, without a password."""
-        where = f"event_store({self.shown!r})"
+        where = call.format(repr(self.shown))
         schema, rest = _taken_out(url)
         if not _SCHEMA.fullmatch(schema):
             raise ArgumentError(

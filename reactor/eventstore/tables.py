@@ -1,212 +1,53 @@
-"""The file of a projection: its tables, its position, and how new tables take the place of old ones.
+"""Where a projection's tables are: the interface that SQLite and PostgreSQL have in common.
 
-Every method of Tables runs on one thread, whose connection it has.
+Every method but ``aside`` runs on one thread, whose connection it uses.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from reactor.core import ArgumentError
-from reactor.eventstore.events import ProjectionError, StoredEvent
+from reactor.eventstore.events import StoredEvent
 
-R = TypeVar("R")
-
-PATIENCE = 5.0
-"""Seconds to wait for a lock that another process holds."""
-
-_POSITIONS = (
-    "CREATE TABLE IF NOT EXISTS main.reactor_projections"
-    " (name TEXT PRIMARY KEY, version INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID"
-)
-_KNOWN = "SELECT version, position FROM main.reactor_projections WHERE name = ?"
-
-Apply = Callable[[sqlite3.Connection, Sequence[StoredEvent[Any]]], None]
+Apply = Callable[[Any, Sequence[StoredEvent[Any]]], None]
+"""Puts events into the tables, through the database's own connection."""
 
 
-def statements_of(sql: str) -> list[str]:
-    """Split a script; ``executescript`` would commit what is open."""
-    found: list[str] = []
-    statement = ""
-    for piece in f"{sql};".split(";"):
-        statement += f"{piece};"
-        if sqlite3.complete_statement(statement):
-            if statement.strip(" \r\n\t;"):
-                found.append(statement)
-            statement = ""
-    if statement.strip(" \r\n\t;"):
-        raise ArgumentError(f"Projection(tables=...): not a whole statement: {statement.strip()!r}")
-    if not found:
-        raise ArgumentError("Projection(tables=...): makes no table; pass its CREATE TABLE")
-    return found
+class Tables(ABC):
+    """The tables of one projection, and its position, which is a row beside them."""
 
+    @abstractmethod
+    def aside(self) -> Tables:
+        """Return a place for the same tables, to be made anew in."""
 
-def _to_wal(db: sqlite3.Connection) -> None:
-    """Set the journal mode; SQLite doesn't apply its busy timeout to that, and another may be just at it."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-
-
-class Tables:
-    """The tables of one projection in the file at ``path``."""
-
-    def __init__(self, name: str, version: int, sql: Sequence[str], path: str) -> None:
-        self.name = name
-        self.version = version
-        self.sql = sql
-        self.path = path
-        self._db: sqlite3.Connection | None = None
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._db is None:
-            try:
-                self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-                _to_wal(self._db)
-            except sqlite3.Error as error:
-                self.close()
-                raise ProjectionError(
-                    f"projection {self.name}: {self.path}: {error}; "
-                    "it has to be a SQLite file, and it and its folder writable"
-                ) from error
-        return self._db
-
-    def close(self) -> None:
-        """Let go of the file."""
-        db, self._db = self._db, None
-        if db is not None:
-            db.close()
-
-    def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        db = self._connected()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            result = work(db)
-            if not db.in_transaction:
-                raise ProjectionError(
-                    f"projection {self.name}: apply has ended the transaction; "
-                    "leave COMMIT, ROLLBACK and executescript() out"
-                )
-            db.execute("COMMIT")
-            return result
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    def _make(self, db: sqlite3.Connection) -> int:
-        """Return the position, having made the tables where there are none."""
-        db.execute(_POSITIONS)
-        row = db.execute(_KNOWN, (self.name,)).fetchone()
-        if row is None:
-            self._make_tables(db)
-            db.execute("INSERT INTO reactor_projections VALUES (?, ?, 0)", (self.name, self.version))
-            return 0
-        if row[0] != self.version:
-            raise ProjectionError(
-                f"projection {self.name}: its tables are of version {row[0]}, this is version {self.version}; "
-                "await projection.rebuild() makes them anew"
-            )
-        return int(row[1])
-
-    def _make_tables(self, db: sqlite3.Connection) -> None:
-        for statement in self.sql:
-            try:
-                db.execute(statement)
-            except sqlite3.Error as error:
-                fix = "choose another name" if "already exists" in str(error) else "mend tables="
-                raise ProjectionError(
-                    f"projection {self.name}: {self.path}: {error}: {statement.strip()} {fix}"
-                ) from error
-
+    @abstractmethod
     def position(self) -> int:
-        """Return the position to go on at."""
-        return self._transaction(self._make)
+        """Return the position to go on at, having made the tables where there are none."""
 
+    @abstractmethod
     def advance(self, events: Sequence[StoredEvent[Any]], start: int, end: int, apply: Apply) -> int:
         """Apply the events from ``start`` to before ``end`` and save ``end``, at once; return where to go on.
 
         Where another process has been faster, or has built the tables anew, that is another place.
         """
 
-        def work(db: sqlite3.Connection) -> int:
-            position = self._make(db)
-            if position < start or position >= end:
-                return position
-            apply(db, [event for event in events if event.position >= position])
-            if db.in_transaction:
-                db.execute("UPDATE reactor_projections SET position = ? WHERE name = ?", (end, self.name))
-            return end
-
-        return self._transaction(work)
-
+    @abstractmethod
     def query(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query, also of tables of another version while new ones are made."""
-        db = self._connected()
-        there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'reactor_projections'").fetchone()
-        if not there or not db.execute(_KNOWN, (self.name,)).fetchone():
-            self.position()
-        db.execute("PRAGMA query_only = 1")
-        return db.execute(sql, values).fetchall()
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self.close()
-        for end in ("", "-wal", "-shm"):
-            try:
-                os.unlink(self.path + end)
-            except FileNotFoundError:
-                pass
-
+    @abstractmethod
     def take(self, other: Tables) -> bool:
         """Put the other's rows and position in place of what is here, in one transaction.
 
         Returns False, and changes nothing, while the other is behind.
         """
-        other.close()
-        db = self._connected()
-        db.execute("ATTACH DATABASE ? AS anew", (other.path,))
-        try:
-            return self._transaction(self._swap)
-        finally:
-            db.execute("DETACH DATABASE anew")
 
-    def _swap(self, db: sqlite3.Connection) -> bool:
-        db.execute(_POSITIONS)
-        old = db.execute(_KNOWN, (self.name,)).fetchone()
-        new = db.execute(
-            "SELECT position FROM anew.reactor_projections WHERE name = ?", (self.name,)
-        ).fetchone()
-        if old is not None and old[1] > new[0]:
-            return False
-        tables = [
-            str(name)
-            for (name,) in db.execute(
-                "SELECT name FROM anew.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-                " AND name <> 'reactor_projections'"
-            ).fetchall()
-        ]
-        if old is not None:
-            for table in tables:
-                db.execute(f'DROP TABLE IF EXISTS main."{table}"')
-        self._make_tables(db)
-        for table in tables:
-            # What tables= puts into them itself stands in the other's as well.
-            db.execute(f'DELETE FROM main."{table}"')
-            db.execute(f'INSERT INTO main."{table}" SELECT * FROM anew."{table}"')
-        db.execute(
-            "INSERT OR REPLACE INTO main.reactor_projections"
-            " SELECT * FROM anew.reactor_projections WHERE name = ?",
-            (self.name,),
-        )
-        return True
+    @abstractmethod
+    def remove(self) -> None:
+        """Delete a place aside, with what is left of earlier ones."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""

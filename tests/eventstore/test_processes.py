@@ -118,30 +118,6 @@ async def test_killed_in_the_middle_of_appends(url: str, start: Start) -> None:
             )
 
 
-async def test_a_projection_that_is_killed_counts_each_event_once(url: str, start: Start) -> None:
-    store = event_store(url)
-    await store.append("order-1", [{"n": 1}] * 5000)
-    body = """
-        def count(db, event):
-            db.execute("UPDATE total SET n = n + 1")
-            if event.position % 100 == 0:
-                print(event.position, flush=True)
-        tables = "CREATE TABLE total (n INTEGER); INSERT INTO total VALUES (0)"
-        total = Projection("total", store, count, tables=tables, into=f"{sys.argv[1]}.views")
-        await total.catch_up()
-        print(await total.query("SELECT n FROM total"), await total.position(), flush=True)
-    """
-    for kill in (3, 9, 22):
-        child = start(url, body)
-        for _ in range(kill):
-            says(child)
-        child.send_signal(signal.SIGKILL)
-        await anyio.to_thread.run_sync(child.wait)
-    child = start(url, body)
-    assert child.stdout is not None
-    assert child.stdout.read().splitlines()[-1] == "[(5000,)] 5000"
-
-
 # Files of earlier versions ----------------------------------------------------------------------------------
 
 
