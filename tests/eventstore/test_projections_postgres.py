@@ -219,7 +219,9 @@ async def test_all_that_tables_makes_is_moved(store: EventStore[Any], place: Pos
     assert await first.query("SELECT item FROM many") == [("a",)]
     # What the next version doesn't make any more is gone; what others have made is not.
     place.look("CREATE TABLE foreign_to_it (a INTEGER)")
-    await stock(store, place, version=2, tables=tables()).rebuild()
+    await stock(store, place, version=2, tables=tables("CREATE TABLE later (a INTEGER)")).rebuild()
+    assert place.look("SELECT a FROM later") == []
+    await stock(store, place, version=3, tables=tables()).rebuild()
     found = place.look(
         f"SELECT relname::text FROM pg_class WHERE relnamespace = '{place.schema}'::regnamespace"
         " AND relkind <> 'i' ORDER BY 1"
