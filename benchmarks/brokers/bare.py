@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from . import clouds
 from .events import BATCH, DECODERS, Sale, encode, headers
 
 Produce = Callable[[str, str, Sequence[Sale]], Awaitable[None]]
@@ -270,16 +271,22 @@ PRODUCE: dict[str, Produce] = {
     "nats": nats_produce,
     "rabbitmq": rabbitmq_produce,
     "kafka": kafka_produce,
+    "sqs": clouds.sqs_produce,
+    "pubsub": clouds.pubsub_produce,
 }
 CONSUME: dict[str, Consume] = {
     "redis": redis_consume,
     "nats": nats_consume,
     "rabbitmq": rabbitmq_consume,
     "kafka": kafka_consume,
+    "sqs": clouds.sqs_consume,
+    "pubsub": clouds.pubsub_consume,
 }
 SENDER: dict[str, Callable[[str, str], AbstractAsyncContextManager[Send]]] = {
     "redis": redis_sender,
     "nats": nats_sender,
     "rabbitmq": rabbitmq_sender,
     "kafka": kafka_sender,
+    "sqs": clouds.sqs_sender,
+    "pubsub": clouds.pubsub_sender,
 }

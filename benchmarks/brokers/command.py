@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.servers import background
+from tests.servers import background, sqs
 from tests.servers.server import Missing
 
 from .bare import PRODUCE
 from .measuring import Figures, measure
 
-EVENTS = {"nats": 5_120}
-"""Where each event is synced to the disk by itself."""
+EVENTS = {"nats": 5_120, "sqs": 2_560, "pubsub": 10_240}
+"""Where each event is synced to the disk by itself, or the server is an imitation."""
 
 GOALS = {("produce", "bare"): 0.8, ("consume", "bare"): 0.8, ("handle", "faststream"): 3.0}
 
@@ -27,7 +28,7 @@ GOALS = {("produce", "bare"): 0.8, ("consume", "bare"): 0.8, ("handle", "faststr
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks brokers", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PRODUCE)}; default: all")
-    parser.add_argument("--events", type=int, help="of each round; default: 51,200, of NATS 5,120")
+    parser.add_argument("--events", type=int, help="of each round; default: 51,200, or less")
     parser.add_argument("--rounds", type=int, default=4, help="that count, after one that doesn't")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     given = parser.parse_args(arguments)
@@ -43,10 +44,12 @@ def main(arguments: list[str]) -> int:
         except Missing as missing:
             console.print(f"{name} is left out: {missing}", markup=False)
             continue
+        if name == "sqs":
+            os.environ.update(AWS_ACCESS_KEY_ID=sqs.KEY, AWS_SECRET_ACCESS_KEY=sqs.SECRET)
         try:
             server.start()
             pattern = background.url_of(server)
-            plain = pattern.removesuffix("TOPIC")
+            plain = pattern.replace("/TOPIC", "/")
             with console.status(name):
                 figures = asyncio.run(
                     measure(

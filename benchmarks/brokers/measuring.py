@@ -64,10 +64,19 @@ async def measure(broker: str, url_of: Url, plain: str, *, events: int, rounds: 
             ("reactor", lambda: Pipeline("produce", Stream(given).to(at)).run()),
             ("bare", lambda: bare.PRODUCE[broker](plain, f"bench-bare-{n}", given)),
         ]
+        queues = not at._log.capabilities.fanout  # type: ignore[attr-defined]
+
+        def of(group: str) -> str:
+            """A queue has one group: each reader gets its own one."""
+            return f"{name}-{group}" if queues else name
+
+        def read(group: str) -> Topic[Sale]:
+            return topic(url_of(of(group)), Sale)
+
         readers: list[tuple[str, str, Callable[[Enough], Awaitable[None]]]] = [
-            ("consume", "reactor", lambda enough: _consume(at, "ours", enough)),
-            ("consume", "bare", lambda enough: bare.CONSUME[broker](plain, name, "bare", enough)),
-            ("handle", "reactor", lambda enough: _handle(at, "ours-handler", enough)),
+            ("consume", "reactor", lambda enough: _consume(read("ours"), "ours", enough)),
+            ("consume", "bare", lambda enough: bare.CONSUME[broker](plain, of("bare"), "bare", enough)),
+            ("handle", "reactor", lambda enough: _handle(read("ours-handler"), "ours-handler", enough)),
         ]
         if broker in peers.SYSTEMS:
             readers.append(
@@ -79,6 +88,8 @@ async def measure(broker: str, url_of: Url, plain: str, *, events: int, rounds: 
             )
         for writer in writers[::order]:
             await produced(*writer)
+        for group in ("ours", "bare", "ours-handler") if queues else ():
+            await Pipeline("copy", Stream(given).to(read(group))).run()
         for reader in readers[::order]:
             await consumed(*reader)
     await _latencies(figures, broker, url_of, plain)
