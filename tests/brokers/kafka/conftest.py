@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from tests.servers.kafka import Kafka
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One loop: what is tested happens on the threads of Kafka's client, and at the broker.
+
+    What differs between loops is between these threads and the pipeline: test_conformance and test_transactions,
+    which have a fixture of their own, run on both.
+    """
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """A broker, up, for all tests of the session."""

@@ -16,6 +16,12 @@ from tests.servers.kafka import Kafka
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    backend: str = request.param
+    return backend
+
+
 class TestKafka(BrokerSuite):
     client = "confluent_kafka"
     restartable = True

@@ -24,12 +24,6 @@ pytestmark = pytest.mark.anyio
 NEW = [*range(11, 19)]
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """All of this happens on the consumer's own thread: one loop will do."""
-    return "asyncio"
-
-
 class One:
     """A topic that is made anew, read by its name or by a pattern."""
 

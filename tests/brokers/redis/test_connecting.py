@@ -12,12 +12,14 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 import pytest
+from redis.exceptions import ResponseError
 
 from reactor import ArgumentError, Pipeline, topic
 from reactor.connectors.redis import Redis as Options
 from reactor.core import TopicError
 from tests.brokers.redis.reading import Tick, ask, opened, take
 from tests.servers.redis import PASSWORD, Redis
+from tests.servers.server import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -186,6 +188,19 @@ def _certificate(folder: Path) -> None:
     subprocess.run([*command.split(), *names], check=True, capture_output=True, cwd=folder)
 
 
+async def _tls(server: Redis, authority: Path) -> int:
+    """Let it listen for TLS, too; return on which port."""
+    while True:
+        port = free_port()
+        try:
+            await ask(server, "CONFIG", "SET", "tls-ca-cert-file", str(authority), "tls-port", str(port))
+        except ResponseError as error:
+            if "Unable to listen" not in str(error):  # somebody else was faster
+                raise
+        else:
+            return port
+
+
 async def test_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
     await anyio.to_thread.run_sync(_certificate, tmp_path)
     server = Redis(
@@ -196,8 +211,7 @@ async def test_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
     )
     try:
         await anyio.to_thread.run_sync(server.start)
-        port = server.port + 1
-        await ask(server, "CONFIG", "SET", "tls-ca-cert-file", f"{tmp_path}/cert.pem", "tls-port", str(port))
+        port = await _tls(server, tmp_path / "cert.pem")
         where = f"127.0.0.1:{port}/orders?patience=1"
         safe = f"rediss://:{quote(PASSWORD, safe='')}@{where}"
         at = topic(f"{safe}&tls_ca={tmp_path}/cert.pem", Tick)
