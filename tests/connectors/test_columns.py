@@ -328,3 +328,33 @@ async def test_good_columns_are_decoded_without_their_records() -> None:
     assert (records.values, asked) == ([Other("a"), Priced(7)], [])
     assert (records[1].value, records[1].position, asked) == (Priced(7), 1, [1])
     await source.close()
+
+
+async def test_a_commit_that_is_under_way_while_it_is_opened_again_counts_once() -> None:
+    consumer = _Twice([("Other", None, b'{"text":"a"}'), ("Other", None, b'{"text":"b"}')], columns=True)
+    asked, answer = anyio.Event(), anyio.Event()
+
+    async def settle(tokens: Sequence[Any]) -> None:
+        asked.set()
+        await answer.wait()
+
+    sought: list[dict[str, int]] = []
+
+    async def seek(positions: Any) -> None:
+        sought.append(dict(positions))
+
+    consumer.settle, consumer.seek = settle, seek  # type: ignore[method-assign]
+    source: BrokerSource[Any] = BrokerSource(
+        consumer, JsonCodec("t", (Other,)).decoding(()), name="t", identity=None
+    )
+    await source.open()
+    assert len(await source.read(10) or ()) == 2
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(source.commit, 1)
+        await asked.wait()
+        await source.close()
+        await source.open()
+        answer.set()
+    await source.seek(2)
+    assert (source.position(), sought) == (2, [{"0": 1, "1": 2}])
+    await source.close()

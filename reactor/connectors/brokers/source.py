@@ -298,10 +298,11 @@ class BrokerSource(Source[T_co]):
             if count < 1:
                 return
             if self._consumer.positional:
-                told = self._passed.folded({}, count)
+                passed = self._passed  # it may be opened again meanwhile: then this is what was in flight before
+                told = passed.folded({}, count)
                 await self._consumer.settle([*told.items()])
                 self._positions = {**self._positions, **told}
-                self._passed.drop(count)
+                passed.drop(count)
             else:
                 await self._settle(count)
             self._settled += count
