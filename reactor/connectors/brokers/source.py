@@ -298,9 +298,8 @@ class BrokerSource(Source[T_co]):
             if count < 1:
                 return
             if self._consumer.positional:
-                passed = (
-                    self._passed
-                )  # it may be opened again meanwhile: then this is what was in flight before
+                # It may be opened again meanwhile: then this is what was in flight before.
+                passed = self._passed
                 told = passed.folded({}, count)
                 await self._consumer.settle([*told.items()])
                 self._positions = {**self._positions, **told}
