@@ -132,6 +132,9 @@ class Kafka(Server):
             "num.network.threads": 2,
             "num.io.threads": 4,
             "log.cleaner.dedupe.buffer.size": 16777216,
+            # Every 5 minutes by default; what falls under the retention has to be seen at once, not now and then.
+            "log.retention.check.interval.ms": 500,
+            "log.initial.task.delay.ms": 500,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 

@@ -47,12 +47,22 @@ class Stopped(Exception):
     """Nobody waits for the result any more."""
 
 
+class Limits(NamedTuple):
+    """What a topic takes of messages; each is None where there is no such limit, or the broker doesn't tell."""
+
+    largest: int | None = None
+    """Bytes of one batch."""
+    behind: int | None = None
+    """Milliseconds that a timestamp may be before now without falling under the retention at once."""
+    ahead: int | None = None
+    """Milliseconds that a timestamp may be after now."""
+
+
 class Found(NamedTuple):
     """A topic as it is at its broker."""
 
     partitions: int
-    largest: int | None
-    """Bytes that it takes in one batch; None where the broker doesn't tell."""
+    limits: Limits
     id: str | None
 
 
@@ -242,7 +252,7 @@ def _found(
         if not partitions:
             attempt.judge(FutureTimeout())
             time.sleep(_TICK)
-    return Found(partitions, _limit(admin, attempt, topic), id)
+    return Found(partitions, _limits(admin, attempt, topic), id)
 
 
 def id_of(description: Any) -> str | None:
@@ -251,15 +261,28 @@ def id_of(description: Any) -> str | None:
     return str(id) if id.get_most_significant_bits() or id.get_least_significant_bits() else None
 
 
-def _limit(admin: Admin, attempt: Attempt, topic: str) -> int | None:
-    """Return the topic's max.message.bytes; not everybody may ask for it."""
+def _limits(admin: Admin, attempt: Attempt, topic: str) -> Limits:
+    """Return what the topic's settings say; not everybody may ask for them."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         asked = admin.client.describe_configs([resource], request_timeout=2.0)
         found = result(admin, attempt, asked[resource], 2.0)
-        return int(found["max.message.bytes"].value)
-    except (KafkaException, FutureTimeout, KeyError, ValueError):
-        return None
+    except (KafkaException, FutureTimeout):
+        return Limits()
+
+    def number(name: str) -> int | None:
+        try:
+            value = int(found[name].value)
+        except (KeyError, TypeError, ValueError):
+            return None
+        return value if value >= 0 else None
+
+    behind = number("message.timestamp.before.max.ms")
+    kept = number("retention.ms")
+    if kept is not None and "delete" in str(getattr(found.get("cleanup.policy"), "value", "delete")):
+        # Who reads is to have the half of it: what is older is kept from when it is written.
+        behind = kept // 2 if behind is None else min(behind, kept // 2)
+    return Limits(number("max.message.bytes"), behind, number("message.timestamp.after.max.ms"))
 
 
 def result(admin: Admin, attempt: Attempt, future: Future[Any], seconds: float) -> Any:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 
 from reactor.connectors.brokers import Address, Producer, Wire
-from reactor.connectors.kafka.cluster import Health, client, reach, refusal
+from reactor.connectors.kafka.cluster import Health, Limits, client, reach, refusal
 from reactor.connectors.kafka.settings import Kafka, producing
 from reactor.connectors.log import Entry
 from reactor.connectors.loops import OwnThread
@@ -27,8 +27,11 @@ _PAUSES = (0.001, 0.05)
 _SLICE = 0.1
 """Seconds after which a flush looks whether anybody still waits for it."""
 
-_AHEAD = 3_540_000
-"""Milliseconds that a message may be later than now; a broker takes no more than an hour."""
+_AHEAD = 3_600_000
+"""Milliseconds that a message may be later than now, where the broker doesn't tell."""
+
+_CLOCKS = 60_000
+"""Milliseconds that the broker's clock may differ from ours, and a message may be on its way."""
 
 _SURELY = 2048
 """Bytes that are enough for the headers of every event, but its id, its type and what its user gives."""
@@ -60,7 +63,7 @@ class KafkaProducer(Producer):
 
     def _connect(self) -> None:
         found = reach(self._address, self._url, self._topic, self._settings, lambda: self._closed)
-        self.messages.largest = min(self._settings.largest, found.largest or self._settings.largest)
+        self.messages.takes(found.limits)
         values = {
             **producing(self._address, self._settings),
             "message.max.bytes": max(1000, self.messages.largest),
@@ -144,13 +147,24 @@ class Messages:
     def __init__(self, url: str, topic: str, largest: int) -> None:
         self._url = url
         self.largest = largest
+        self._behind: int | None = None
+        self._ahead = _AHEAD - _CLOCKS
         self._wire = Wire(topic, "kafka")
+
+    def takes(self, limits: Limits) -> None:
+        """Keep to what the topic takes."""
+        self.largest = min(self.largest, limits.largest or self.largest)
+        self._behind = None if limits.behind is None else max(0, limits.behind - _CLOCKS)
+        self._ahead = max(0, (_AHEAD if limits.ahead is None else limits.ahead) - _CLOCKS)
 
     def of(self, entries: Sequence[Entry], *, beside: int = 0) -> list[Outgoing]:
         """Return the messages; ``beside`` is bytes that each has to leave free."""
         headers_of = self._wire.headers
         largest = self.largest - beside
-        latest = time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000
+        # What the broker doesn't take, or would delete at once, is stamped with now: its header is exact.
+        first = 1 if self._behind is None else max(1, now - self._behind)  # 0 would mean now
+        last = now + self._ahead
         outgoing: list[Outgoing] = []
         refused: dict[int, Exception] = {}
         for index, entry in enumerate(entries):
@@ -164,8 +178,7 @@ class Messages:
                         f"{self._url}: a message of {size} bytes with its key and headers; it takes {largest} "
                         "(largest=, and the topic's max.message.bytes)"
                     )
-            # 0 would mean now. What is later than the broker takes is stamped with now: its header is exact.
-            outgoing.append((data, key, headers, max(at, 1) if at <= latest + _AHEAD else latest))
+            outgoing.append((data, key, headers, at if first <= at <= last else now))
         if refused:
             raise Refused(refused)
         return outgoing

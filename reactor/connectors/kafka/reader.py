@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from reactor.connectors.brokers import Address
 from reactor.connectors.kafka.cluster import Admin, Attempt, Health, Stopped, client, reach, refusal
@@ -287,6 +287,12 @@ class Reader:
         anew = self._renewed(consumer, self._renewals.look(missed))
         for name, offset in missed.items():
             if self._called.topic(name) in anew or name not in self._commits.owned:
+                continue
+            if self.starts.at_beginning(name) and name not in self.shelf.reached | self.shelf.delivered:
+                # What was deleted since it was asked where the partition begins, nobody was to have.
+                place = self._lives.place(name, OFFSET_BEGINNING)
+                consumer.incremental_unassign([place])
+                consumer.incremental_assign([place])
                 continue
             raise TopicError(
                 f"{self._url}: partition {name} has to be read from {offset} on, which isn't there any more: it "

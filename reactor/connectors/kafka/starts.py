@@ -42,6 +42,8 @@ class Starts:
         """Positions of a checkpoint: they count once, and more than the group's."""
         self.begun: Positions = {}
         """Of partitions that began at their end, or at a time: where."""
+        self._first: Positions = {}
+        """Of partitions that are read from wherever they begin: where that was."""
 
     def seek(self, positions: Mapping[str, int]) -> None:
         self.sought.update(positions)
@@ -50,7 +52,7 @@ class Starts:
     def forget(self, names: Collection[str]) -> None:
         """These were deleted, and are others now, under the same names."""
         for name in names:
-            for positions in (self.ends, self.sought, self.begun):
+            for positions in (self.ends, self.sought, self.begun, self._first):
                 positions.pop(name, None)
 
     def topics(self, ids: Ids) -> None:
@@ -60,6 +62,10 @@ class Starts:
                 self._ids[topic] = told.id
                 for name in [name for name in self.ends if self._names.topic(name) == topic]:
                     del self.ends[name]
+
+    def at_beginning(self, name: str) -> bool:
+        """Whether the partition is read from wherever it begins, should that be later by now."""
+        return name in self._first
 
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
         """Take down where the partitions end now."""
@@ -103,11 +109,11 @@ class Starts:
         unknown = [name for name in names if name not in group]
         if not unknown:
             return
-        new = (
-            self._at(consumer, unknown, _EARLIEST)
-            if self._start == "earliest"
-            else self._new(consumer, unknown)
-        )
+        if self._start == "earliest":
+            new = self._at(consumer, unknown, _EARLIEST)
+            self._first |= {name: self._lives.position(name, at) for name, at in new.items()}
+        else:
+            new = self._new(consumer, unknown)
         told = {topic: its.id for topic, its in ids.items()}
         places = [
             marked(self._names.place(name), at, told.get(self._names.topic(name))) for name, at in new.items()
@@ -158,6 +164,11 @@ class Starts:
         new |= self.anew(consumer, [name for name in anew if name not in starts])
         for name in (*unknown, *anew):
             starts.setdefault(name, new.get(name, OFFSET_BEGINNING))
+        for name, at in starts.items():
+            if at == OFFSET_BEGINNING:
+                self._first[name] = at
+            elif self._first.get(name, at) != at:
+                del self._first[name]
         return starts, new
 
     def _new(self, consumer: Consumer, names: Sequence[str]) -> Positions:

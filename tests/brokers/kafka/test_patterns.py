@@ -30,10 +30,10 @@ class Family:
         self.beginning = f"{kafka.unused()}-"
         self._options: dict[str, Any] = {"discover": 0.2, "session_timeout": 6.0, **options}
 
-    async def make(self, end: str, partitions: int = 1) -> Topic[Tick]:
+    async def make(self, end: str, partitions: int = 1, **settings: str) -> Topic[Tick]:
         name = self.beginning + end
         made = self.kafka.client.create_topics(
-            [NewTopic(name, num_partitions=partitions, replication_factor=1)]
+            [NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)]
         )
         await anyio.to_thread.run_sync(made[name].result, 30)
         return topic(self.kafka.url(name), Tick)
@@ -132,7 +132,8 @@ async def test_a_known_group_misses_nothing_of_a_topic_made_while_it_was_away(fa
 
 
 async def test_replay_from_a_time(family: Family) -> None:
-    eu, us = await family.make("eu", 2), await family.make("us")
+    kept = {"retention.ms": "-1"}
+    eu, us = await family.make("eu", 2, **kept), await family.make("us", **kept)
     base = 1_700_000_000_000_000
     for where, first in ((eu, 0), (us, 5)):
         await where.publish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -68,7 +68,8 @@ async def made(kafka: Kafka, partitions: int = 1, **settings: str) -> str:
 
 def raw(kafka: Kafka, name: str, count: int) -> list[Message]:
     """Return the messages of a topic as the bare client has them."""
-    consumer = Consumer({"bootstrap.servers": kafka.servers, "group.id": "raw"})
+    settings = {"bootstrap.servers": kafka.servers, "group.id": "raw", "auto.offset.reset": "earliest"}
+    consumer = Consumer(settings)
     consumer.assign([TopicPartition(name, 0, 0)])
     found: list[Message] = []
     while len(found) < count:
@@ -88,7 +89,7 @@ def produce(kafka: Kafka, name: str, send: Callable[[Producer], object], **setti
 
 
 async def test_others_see_an_event_of_cloudevents(kafka: Kafka) -> None:
-    name = await made(kafka)
+    name = await made(kafka, retention_ms="-1")
     when = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
     await topic(kafka.url(name), Tick).publish(
         Tick(7, "ä"), key="kéy", headers={"shop": "Köln"}, time=when, id="one"
@@ -109,7 +110,7 @@ async def test_others_see_an_event_of_cloudevents(kafka: Kafka) -> None:
 
 
 async def test_messages_of_others_are_read(kafka: Kafka) -> None:
-    name = await made(kafka)
+    name = await made(kafka, retention_ms="-1")
 
     def send(producer: Producer) -> None:
         producer.produce(
@@ -146,6 +147,47 @@ async def test_an_event_far_in_the_future_is_taken(kafka: Kafka) -> None:
     assert abs(message.timestamp()[1] / 1000 - time.time()) < 60
 
 
+async def test_an_event_that_is_older_than_the_retention_is_kept(kafka: Kafka) -> None:
+    name = await made(kafka)
+    kept = topic(kafka.url(name), Tick)
+    old = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+
+    def send(producer: Producer) -> None:
+        producer.produce(name, b'{"number":0}', timestamp=int(old.timestamp() * 1000))
+
+    await anyio.to_thread.run_sync(produce, kafka, name, send)
+    with anyio.fail_after(60):  # the broker does delete what is as old
+        while [record async for record in kept.records("earliest")]:
+            await anyio.sleep(0.1)
+    await kept.publish(ticks(1, 2), time=old)
+    now = datetime.now(UTC)
+    await kept.publish(Tick(3), time=now - timedelta(days=1))
+    [first, second, third] = await anyio.to_thread.run_sync(raw, kafka, name, 3)
+    for message in (first, second):
+        assert abs(message.timestamp()[1] / 1000 - time.time()) < 60
+    assert third.timestamp()[1] == int((now - timedelta(days=1)).timestamp() * 1000)
+    await anyio.sleep(2)  # it looks every half second
+    records = [record async for record in kept.records("earliest")]
+    assert numbers(records) == [1, 2, 3]
+    assert records[0].time == 1291191960_000000
+
+
+async def test_a_topic_whose_broker_refuses_some_times(kafka: Kafka) -> None:
+    minute = 60_000
+    limits = {"before_max": str(10 * minute), "after_max": str(5 * minute)}
+    name = await made(kafka, **{f"message_timestamp_{key}_ms": value for key, value in limits.items()})
+    ticks_ = topic(kafka.url(name), Tick)
+    now = datetime.now(UTC)
+    for number, minutes in enumerate((-30, -8, 3, 30)):
+        await ticks_.publish(Tick(number), time=now + timedelta(minutes=minutes))
+    records = [record async for record in ticks_.records("earliest")]
+    base = int(now.timestamp()) * 1_000_000 + now.microsecond
+    assert [record.time - base for record in records] == [m * 60_000_000 for m in (-30, -8, 3, 30)]
+    messages = await anyio.to_thread.run_sync(raw, kafka, name, 4)
+    stamped = [round((message.timestamp()[1] * 1000 - base) / 60_000_000) for message in messages]
+    assert stamped == [0, -8, 3, 0]
+
+
 async def test_what_a_transaction_has_given_up_is_never_seen(kafka: Kafka) -> None:
     name = await made(kafka)
 
@@ -169,7 +211,7 @@ async def test_what_a_transaction_has_given_up_is_never_seen(kafka: Kafka) -> No
 
 
 async def test_a_group_begins_at_an_events_time(kafka: Kafka) -> None:
-    ticks_ = topic(kafka.url(await made(kafka, 3)), Tick)
+    ticks_ = topic(kafka.url(await made(kafka, 3, retention_ms="-1")), Tick)
     base = 1_700_000_000_000_000
     await ticks_.publish(
         ticks(*range(30)), time=lambda tick: base + tick.number * 1_000_000, key=lambda tick: str(tick.number)
@@ -223,6 +265,25 @@ async def test_messages_that_are_gone_before_they_were_read(kafka: Kafka, gap: s
             anyio.fail_after(20),
             pytest.raises(TopicError, match=f"{name}.*partition 0 .* from 3 on.*gap=earliest"),
         ):
+            await source.read(10)
+
+
+async def test_a_beginning_that_moves_before_anything_is_read(kafka: Kafka) -> None:
+    name = await made(kafka)
+    ticks_ = topic(kafka.url(name), Tick)
+    await ticks_.publish(ticks(*range(10)))
+
+    async def delete(before: int) -> None:
+        place = TopicPartition(name, 0, before)
+        await anyio.to_thread.run_sync(lambda: kafka.client.delete_records([place])[place].result(20))
+
+    async with opened(ticks_.source("g", start="earliest")) as source:
+        await delete(4)  # the group was to have what is there, and still has
+        assert numbers(await take(source, 6)) == [4, 5, 6, 7, 8, 9]
+        await source.commit(2)
+    async with opened(ticks_.source("g", start="earliest")) as source:
+        await delete(8)  # the group has begun: 6 and 7 are lost to it
+        with anyio.fail_after(20), pytest.raises(TopicError, match="from 6 on, which isn't there any more"):
             await source.read(10)
 
 
