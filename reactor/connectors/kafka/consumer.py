@@ -41,6 +41,8 @@ class KafkaConsumer(Consumer):
         self._arguments = (address, self._url, settings, self._lives)
         self._outgoing = Outgoing()
         self._begun: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        """The same, before this opening."""
         self._watched = False
         """True where somebody wants to know of its partitions."""
         self._group = group
@@ -56,6 +58,7 @@ class KafkaConsumer(Consumer):
         )
         if self._group is None:
             reader.starts.begun = self._begun
+            self._before = dict(self._begun)
         self._post = poster()
         opened: Waiter[None] = Waiter()
         self._thread = AwaitableThread(lambda: reader.run(opened), f"reactor-kafka-{self._url}")
@@ -94,6 +97,9 @@ class KafkaConsumer(Consumer):
     async def seek(self, positions: Mapping[str, int]) -> None:
         assert self._reader is not None
         self._lives.learn(positions)
+        # Where this opening would have begun counts no more: what is unknown was made since.
+        self._begun.clear()
+        self._begun.update(self._before)
         self._reader.starts.seek({**self._begun, **positions})
 
     def parts(self) -> Collection[str]:

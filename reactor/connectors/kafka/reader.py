@@ -135,13 +135,30 @@ class Reader:
             self.starts.topics(ids)
             if self._need_ends:
                 self.starts.look(consumer, self._there.known)
-            if self._group is not None:
-                self.starts.found(consumer, self._there.known, ids)
+            if self._group is not None and not self.starts.found(consumer, self._there.known, ids):
+                self._join(consumer)
             self._patience = None
         except BaseException:
             consumer.close()
             raise
         return consumer
+
+    def _join(self, consumer: Consumer) -> None:
+        """The group reads other topics: become a member now, and tell it where this one begins."""
+        self._patience, self._serve = None, time.sleep
+        deadline = time.monotonic() + self._settings.patience + self._settings.session_timeout
+        self._subscribe(consumer)
+        while not self.shelf.stopped and (self._joined is None or self._commits.due()):
+            self._commits.step(consumer)
+            self._step(consumer)
+            self._health.check()
+            if self.shelf.error is not None:
+                raise self.shelf.error
+            if time.monotonic() > deadline:
+                raise TopicError(
+                    f"{self._url}: the group {self._group} has members that read other topics, and they haven't "
+                    "let this one in; give it a group of its own"
+                )
 
     def _stopped(self) -> bool:
         return self.shelf.stopped
@@ -161,7 +178,7 @@ class Reader:
     def _go(self, consumer: Consumer) -> None:
         shelf = self.shelf
         with shelf.changed:
-            while not (shelf.begun or shelf.stopped):
+            while not (shelf.begun or shelf.stopped or self._joined):
                 shelf.changed.wait()
         if shelf.stopped:
             return
@@ -169,7 +186,7 @@ class Reader:
         self._serve = time.sleep
         if self._group is None:
             self._assigned(consumer, [self._called.place(name) for name in self._there.known])
-        else:
+        elif self._joined is None:
             self._subscribe(consumer)
         while not shelf.stopped and shelf.error is None:
             if self._group is not None:
@@ -284,7 +301,7 @@ class Reader:
     def _miss(self, consumer: Consumer) -> None:
         """The next messages aren't there: the topic was made anew, or keeps too little."""
         missed, self._missed = self._missed, {}
-        anew = self._renewed(consumer, self._renewals.look(missed))
+        anew = self._renewed(consumer, self._asked(self._called.topics(missed)))
         for name, offset in missed.items():
             if self._called.topic(name) in anew or name not in self._commits.owned:
                 continue

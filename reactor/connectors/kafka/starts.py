@@ -34,7 +34,7 @@ class Starts:
         self._start = start
         self._ask = ask
         self._known = False
-        """True for a group that has read before: what it knows nothing of was made since."""
+        """True for who has read before: of what it knows nothing, that was made since."""
         self._ids: dict[str, str] = {}
         self.ends: Positions = {}
         """The offset at which each partition ended as of opening; only where somebody has to know."""
@@ -47,7 +47,7 @@ class Starts:
 
     def seek(self, positions: Mapping[str, int]) -> None:
         self.sought.update(positions)
-        self._known = self._known or bool(positions)
+        self._known = True
 
     def forget(self, names: Collection[str]) -> None:
         """These were deleted, and are others now, under the same names."""
@@ -68,8 +68,10 @@ class Starts:
         return name in self._first
 
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
-        """Take down where the partitions end now."""
+        """Take down where the partitions end now; who is to begin there has begun."""
         self.ends.update(self._at(consumer, names, _LATEST))
+        if self._start == "latest":
+            self.begun.update({name: self._lives.position(name, end) for name, end in self.ends.items()})
 
     def _at(self, consumer: Consumer, names: Sequence[str], at: int) -> Positions:
         asked = [self._names.place(name, at) for name in names]
@@ -102,13 +104,16 @@ class Starts:
         found = self._ask(lambda seconds: _whole(consumer.committed(asked, timeout=seconds)))
         return {self._names.of(each): each for each in found if each.offset >= 0}
 
-    def found(self, consumer: Consumer, names: Sequence[str], ids: Ids) -> None:
-        """A group that is new begins now: where, is told before it reads."""
+    def found(self, consumer: Consumer, names: Sequence[str], ids: Ids) -> bool:
+        """A group that is new begins now: where, is told before it reads.
+
+        Return False if only a member can tell.
+        """
         group = self.committed(consumer, names)
         self._known = bool(group)
         unknown = [name for name in names if name not in group]
         if not unknown:
-            return
+            return True
         if self._start == "earliest":
             new = self._at(consumer, unknown, _EARLIEST)
             self._first |= {name: self._lives.position(name, at) for name, at in new.items()}
@@ -119,18 +124,23 @@ class Starts:
             marked(self._names.place(name), at, told.get(self._names.topic(name))) for name, at in new.items()
         ]
         if not places:
-            return
+            return True
+        refused = False
 
         def commit(seconds: float) -> list[TopicPartition]:
+            nonlocal refused
             try:
                 return consumer.commit(offsets=places, asynchronous=False) or []
             except KafkaException as error:
                 inner = error_of(error)
                 if inner is not None and inner.code() == KafkaError.UNKNOWN_MEMBER_ID:
-                    return []  # the group has members already: they have told where it begins
+                    refused = True  # the group has members already
+                    return []
                 raise
 
         self._ask(commit)
+        # Members that read this topic have told where it begins; the group's others haven't.
+        return not refused or self._start == "earliest" or bool(self.committed(consumer, unknown))
 
     def of(
         self,
