@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from tests.servers.server import Missing, Server, free_port
 
@@ -180,6 +181,31 @@ class Kafka(Server):
     def grow(self, topic: str, partitions: int) -> None:
         """Let the topic have that many partitions."""
         self.client.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
+        # The controller says so; the broker hears of it a moment later.
+        until = time.monotonic() + 30
+        while len(self.client.list_topics(topic, 10).topics[topic].partitions) != partitions:
+            assert time.monotonic() < until, "the broker knows nothing of the new partitions"
+            time.sleep(0.02)
+
+    def decided(self, topic: str) -> None:
+        """Wait until no transaction is open in the topic: its end is written after the producer was told of it."""
+
+        def ends(isolation: IsolationLevel) -> list[int]:
+            asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+            found = self.client.list_offsets(asked, isolation_level=isolation)
+            return [found[place].result(10).offset for place in asked]
+
+        def same() -> bool:
+            try:
+                return ends(IsolationLevel.READ_COMMITTED) == ends(IsolationLevel.READ_UNCOMMITTED)
+            except KafkaException:  # the topic is so new that nobody leads it
+                return False
+
+        partitions = self.client.list_topics(topic, 10).topics[topic].partitions
+        until = time.monotonic() + 30
+        while not same():
+            assert time.monotonic() < until, "a transaction is open"
+            time.sleep(0.01)
 
     def url(self, topic: str) -> str:
         return f"kafka://{self.servers}/{topic}"

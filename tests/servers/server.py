@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -43,10 +44,16 @@ class Missing(Exception):
 
 
 def free_port() -> int:
-    """Return a port of loopback where nobody listens now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """Return a port of loopback where nobody listens now.
+
+    It is used seconds later: none of those that the system gives to others meanwhile, on Linux from 32768 on.
+    """
+    for _ in range(100):
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port of loopback is free")
 
 
 def require(missing: Missing) -> NoReturn:

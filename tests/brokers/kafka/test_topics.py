@@ -201,6 +201,7 @@ async def test_what_a_transaction_has_given_up_is_never_seen(kafka: Kafka) -> No
             getattr(producer, f"{end}_transaction")(20)
 
     await anyio.to_thread.run_sync(send)
+    await anyio.to_thread.run_sync(kafka.decided, name)
     ticks_ = topic(kafka.url(name), Tick)
     assert numbers([record async for record in ticks_.records("earliest")]) == [2]
     dirty = topic(kafka.url(name) + "?isolation=read_uncommitted", Tick)

@@ -19,6 +19,12 @@ from tests.servers.kafka import Kafka
 pytestmark = pytest.mark.anyio
 
 
+async def read(kafka: Kafka, entries: Topic[Any]) -> list[Any]:
+    """What everybody sees."""
+    await anyio.to_thread.run_sync(kafka.decided, entries.name)
+    return [record.value async for record in entries.records("earliest")]
+
+
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     backend: str = request.param
@@ -29,6 +35,7 @@ class TestKafka(TransactionSuite):
     @pytest.fixture(autouse=True)
     def _topic(self, kafka: Kafka) -> None:
         name = kafka.topic()
+        self.kafka = kafka
         self.topic: Topic[Any] = topic(
             kafka.url(name), Entry, config=Options(transactions=True, staging=f"staging-{name}")
         )
@@ -37,7 +44,7 @@ class TestKafka(TransactionSuite):
         return self.topic.sink()
 
     async def seen(self) -> Sequence[Entry]:
-        return [record.value async for record in self.topic.records("earliest")]
+        return await read(self.kafka, self.topic)
 
 
 async def test_more_than_is_kept_in_memory_is_read_back(
@@ -50,7 +57,7 @@ async def test_more_than_is_kept_in_memory_is_read_back(
     sink = entries.sink()
 
     async def seen() -> list[int]:
-        return [record.value.number async for record in entries.records("earliest")]
+        return [entry.number for entry in await read(kafka, entries)]
 
     try:
         await sink.open()
@@ -105,7 +112,7 @@ async def test_what_is_published_is_deleted_from_the_journal(
         await sink.write([Entry(6)])
         await sink.prepare(6)
         await sink.publish(6)
-        assert [r.value.number async for r in entries.records("earliest")] == [1, 2, 3, 4, 5, 6]
+        assert [entry.number for entry in await read(kafka, entries)] == [1, 2, 3, 4, 5, 6]
     finally:
         with anyio.CancelScope(shield=True):
             await sink.close()
@@ -126,7 +133,7 @@ async def test_an_event_too_large_is_refused_before_it_is_staged(kafka: Kafka) -
         await sink.write([Entry(1), Entry(3, "x" * 999_000)])
         await sink.prepare(1)
         await sink.publish(1)
-        assert [r.value.number async for r in entries.records("earliest")] == [1, 3]
+        assert [entry.number for entry in await read(kafka, entries)] == [1, 3]
     finally:
         with anyio.CancelScope(shield=True):
             await sink.close()
