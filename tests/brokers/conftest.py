@@ -26,6 +26,12 @@ def _name(nodeid: str) -> str:
     return nodeid.partition("tests/brokers/")[2].partition("/")[0]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The start of a server counts against the first test that asks for it; so do servers of other workers."""
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(150))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     name = _name(report.nodeid)
     if report.when == "call" and report.passed:

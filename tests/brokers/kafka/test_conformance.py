@@ -22,6 +22,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
+@pytest.mark.timeout(240)
 class TestKafka(BrokerSuite):
     client = "confluent_kafka"
     restartable = True

@@ -21,7 +21,7 @@ from reactor.operators import RateLimit
 from tests.brokers.kafka.program import Tick, copying
 from tests.servers.kafka import Kafka
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -156,6 +156,6 @@ async def test_closing_leaves_nothing_behind_though_the_broker_is_gone(own_kafka
             since = time.monotonic()
             with anyio.CancelScope(shield=True):
                 await end.close()
-            assert time.monotonic() - since < 4
+            assert time.monotonic() - since < 10
         await anyio.to_thread.run_sync(own_kafka.start)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reactor-kafka")]

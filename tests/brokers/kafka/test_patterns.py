@@ -256,10 +256,10 @@ async def test_a_topic_that_is_deleted_holds_nobody_up(family: Family, group: st
     async with opened(family.all().source(group)) as source:
         assert sorted(numbers(await take(source, 3))) == [1, 2, 3]
         await family.delete("eu")
-        with anyio.fail_after(8):
+        with anyio.fail_after(30):
             await source.commit(3)
         await us.publish(Tick(4))
-        with anyio.fail_after(8):
+        with anyio.fail_after(30):
             assert numbers(await take(source, 1)) == [4]
             await source.commit(4)
 

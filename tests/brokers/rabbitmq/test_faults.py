@@ -160,14 +160,17 @@ async def test_what_a_killed_process_had_goes_to_another_of_its_group(own_rabbit
                 told = True
 
     def run() -> None:
-        killed, other = reader(), reader()
+        processes = [killed := reader()]
         try:
-            follow(killed, 100)
+            assert killed.stdout is not None
+            got.append(json.loads(killed.stdout.readline()))  # before the other one, which might take all
+            processes.append(other := reader())
+            follow(killed, 99)
             follow(other, None)
             assert killed.wait(20) == -signal.SIGKILL
             assert other.wait(20) == 0
         finally:
-            for process in (killed, other):
+            for process in processes:
                 process.kill()
                 process.wait()
                 assert process.stdout is not None
@@ -185,12 +188,12 @@ async def test_an_alarm_holds_the_sink_up(own_rabbitmq: RabbitMQ) -> None:
     async with load.running():
         await asyncio.to_thread(own_rabbitmq.control, "set_vm_memory_high_watermark", "0.00001")
         try:
-            sent = -1
-            while sent != load.sent:
-                sent = load.sent
+            sent, got = -1, -1
+            while (sent, got) != (load.sent, len(load.got)):
+                sent, got = load.sent, len(load.got)
                 await anyio.sleep(0.5)
             # Unconfirmed, in the chunk that is written, in the channel.
-            assert sent - len(load.got) <= 300 + 3 * 50
+            assert sent - got <= 300 + 3 * 50
             async with opened(shop.source("others")) as source:  # readers are served
                 await nothing(source)
         finally:
@@ -216,7 +219,7 @@ async def test_close_ends_soon_whatever_the_node_does(own_rabbitmq: RabbitMQ, wh
         started = time.monotonic()
         await source.close()
         await sink.close()
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
     finally:
         if what == "paused":
             own_rabbitmq.go_on()

@@ -123,7 +123,10 @@ async def test_a_mark_behind_a_position_does_not_hide_it(rabbitmq: RabbitMQ) -> 
         assert numbers(await some(source, 4)) == [6, 7, 8, 9]
 
 
-async def test_a_look_goes_to_the_end_though_credit_is_small(rabbitmq: RabbitMQ) -> None:
+async def test_a_look_goes_to_the_end_though_credit_is_small(
+    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactor.connectors.rabbitmq.ends._EMPTY", 20)  # no mark, however long the node takes
     ticks = topic(rabbitmq.topic(queue="stream"), Tick)
     await ticks.publish([Tick(n) for n in range(1000)])
     broker = ticks._log
