@@ -37,8 +37,10 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(240)
 @pytest.mark.blocking  # a folder is made where a topic is
 class TestSpool(BrokerSuite):
+    patience = 60.0
     quiet = 0.2
     many = 300  # each is a file, on the disk before it is confirmed
 

@@ -11,26 +11,29 @@ import pytest
 from reactor import topic
 from reactor.testing.conformance import BrokerSuite
 from reactor.topics import Topic
+from tests.brokers.leases import lease
 from tests.servers.nats import NatsServer
 
 
 @pytest.mark.anyio
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 class TestNats(BrokerSuite):
     client = "nats"
     restartable = True
     pausable = True
+    patience = 60.0
     many = 2_000  # each one is on the disk before it is confirmed
 
     @pytest.fixture(autouse=True)
-    def up(self, suite_nats_server: NatsServer) -> Iterator[None]:
+    def up(self, suite_nats_server: NatsServer, request: pytest.FixtureRequest) -> Iterator[None]:
         self.server = suite_nats_server
+        self.lease = lease(request, 10)
         yield
         if not self.server.running:
             self.server.start()
 
     def make(self, name: str, *types: type[Any]) -> Topic[Any]:
-        return topic(self.server.url(name, "prefetch=500&ack_wait=5"), *types)
+        return topic(self.server.url(name, f"prefetch=500&ack_wait={self.lease}"), *types)
 
     async def restart(self) -> None:
         await anyio.to_thread.run_sync(self.server.kill)

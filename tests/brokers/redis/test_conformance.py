@@ -10,22 +10,25 @@ import pytest
 from reactor import topic
 from reactor.testing.conformance import BrokerSuite
 from reactor.topics import Topic
+from tests.brokers.leases import lease
 from tests.servers.redis import Redis
 
 
 @pytest.mark.anyio
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 class TestRedis(BrokerSuite):
     client = "redis"
     restartable = True
     pausable = True
+    patience = 60.0
 
     @pytest.fixture(autouse=True)
-    def _server(self, own_redis: Redis) -> None:
+    def _server(self, own_redis: Redis, request: pytest.FixtureRequest) -> None:
         self._redis = own_redis
+        self.lease = lease(request, 10)
 
     def make(self, name: str, *types: type[Any]) -> Topic[Any]:
-        return topic(self._redis.topic("claim_idle=5&timeout=3", name=name), *types)
+        return topic(self._redis.topic(f"claim_idle={self.lease}&timeout=3", name=name), *types)
 
     async def restart(self) -> None:
         await anyio.to_thread.run_sync(self._redis.kill)

@@ -11,6 +11,7 @@ from reactor import topic
 from reactor.connectors.sqs import Sqs
 from reactor.testing.conformance import BrokerSuite
 from reactor.topics import Topic
+from tests.brokers.leases import lease
 from tests.servers.sqs import REGION, Ministack
 
 
@@ -23,14 +24,16 @@ class OverSqs(BrokerSuite):
     suffix = ""
 
     @pytest.fixture(autouse=True)
-    def _server(self, own_ministack: Ministack) -> None:
+    def _server(self, own_ministack: Ministack, request: pytest.FixtureRequest) -> None:
         self._ministack = own_ministack
+        self.lease = lease(request, 12)
 
     def name(self) -> str:
         return super().name() + self.suffix
 
     def make(self, name: str, *types: type[Any]) -> Topic[Any]:
-        return topic(self._ministack.topic(name=name), *types, config=Sqs(visibility=5, wait=1, timeout=3))
+        config = Sqs(visibility=self.lease, wait=1, timeout=3)
+        return topic(self._ministack.topic(name=name), *types, config=config)
 
     def nowhere(self, name: str) -> str | None:
         return f"sqs://{REGION}/{name}?endpoint=http://127.0.0.1:1&patience=1"
