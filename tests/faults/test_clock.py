@@ -98,12 +98,13 @@ async def test_a_dead_owner_is_replaced_within_its_lease(
 @pytest.mark.parametrize("off", [-5 * HOUR, 5 * HOUR])
 @pytest.mark.anyio
 async def test_no_lease_is_stolen_from_who_is_alive(tmp_path: Path, day: TimeOfDay, off: int) -> None:
+    """Who stands by tries ten times in the time after which the owner renews its lease, so it would take it."""
     shop = Shop(tmp_path, "table")
     await shop.publish(0, COUNT - 50)
     with anyio.fail_after(SOON):
-        async with shop.pipeline(follow=True, lease=0.4).start() as first:
+        async with shop.pipeline(follow=True, lease=2).start() as first:
             with suppress(Cancelled):
-                async with shop.pipeline(follow=True, lease=0.4).start() as second:
+                async with shop.pipeline(follow=True, lease=0.2).start() as second:
                     for n in range(5):
                         day.off = off if n % 2 else 0
                         await shop.publish(COUNT - 50 + n * 10, COUNT - 40 + n * 10)

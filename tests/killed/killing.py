@@ -63,8 +63,7 @@ class Child:
         return seconds
 
     def until_saved(self, count: int) -> None:
-        """Return when it has saved so many more checkpoints."""
-        count += self.trace.count("save")
+        """Return when it has saved so many checkpoints."""
         self._until(lambda: self.trace.count("save") >= count or None, f"checkpoint {count}")
 
     def _until(self, look: Any, what: str) -> Any:

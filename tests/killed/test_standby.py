@@ -16,8 +16,8 @@ from tests.killed.killing import QUICK, Child, World, results, tables
 
 pytestmark = pytest.mark.timeout(600 if killing.LONG else 180)
 
-LEASE = 0.5
-"""Shorter than what the owner is stopped for."""
+LEASE = 2
+"""Seconds: longer than what a busy machine keeps an owner from its renewals."""
 
 
 def rounds(few: int) -> int:
@@ -63,7 +63,7 @@ def test_an_owner_that_stood_still_for_longer_than_its_lease_is_fenced(tmp_path:
     world = World(tmp_path, seed=5, count=killing.EVENTS // 3)
     owner = Child(tmp_path, "exact", "--follow", "--lease", LEASE)
     owner.until("claimed")
-    count = rounds(3)
+    count = rounds(2)
     for n in range(1, count + 1):
         standby = Child(tmp_path, "exact", "--follow", "--lease", LEASE, "--seed", n, number=n)
         standby.until("standby")
@@ -73,7 +73,7 @@ def test_an_owner_that_stood_still_for_longer_than_its_lease_is_fenced(tmp_path:
         stop(owner, tmp_path)
         standby.until("claimed")
         world.publish(2 * n / (2 * count + 1))
-        standby.until_saved(2)
+        standby.until_saved(1)
         owner.send(signal.SIGCONT)
         assert owner.wait() == 1, owner.said()
         said = owner.said()

@@ -11,6 +11,8 @@ from reactor.connectors.states import forget
 from reactor.testing import run_virtual
 from tests.load.hour import SENSORS, Hour
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.mark.parametrize(("loop", "seconds"), [("asyncio", 3600), ("trio", 900)])
 def test_an_hour(loop: Literal["asyncio", "trio"], seconds: int, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.load.measuring import MIB, Sample, judge, stays
 
+pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,6 +48,14 @@ def test_objects_that_are_kept_are_found_even_in_some_seconds() -> None:
     (fault,) = judge(kept, brief=True).faults
     assert fault.startswith("blocks")
     assert not judge([sample(n, blocks=250 + n * 37 % 40) for n in range(40)], brief=True).faults
+
+
+def test_a_machine_that_is_busy_at_the_end_is_no_growth_in_some_seconds() -> None:
+    """Hardly anything goes on, and more is under way than usual at most looks."""
+    busy = [sample(n, blocks=350 if n > 30 else 250, pace=0.01 if n > 30 else 1) for n in range(40)]
+    busy[35] = sample(35, blocks=260)
+    assert not judge(busy, brief=True).faults
+    assert len(judge(busy).faults) == 2
 
 
 def test_caches_that_fill_belong_to_the_warm_up() -> None:

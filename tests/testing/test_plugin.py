@@ -38,7 +38,7 @@ TIME = """
     async def test_a_real_clock_afterwards():
         began = anyio.current_time()
         await anyio.sleep(0.01)
-        assert 0.009 < anyio.current_time() - began < 1
+        assert 0.009 < anyio.current_time() - began < 30
         assert anyio.current_time() != 1000.01
 """
 
