@@ -11,6 +11,7 @@ import pytest
 from benchmarks import goals, harness
 from benchmarks.workloads import WORKLOADS
 
+pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
 KEYS = {"workload", "system", "events", "events_per_s", "ns_per_event", "ratio_to_loop"}
 

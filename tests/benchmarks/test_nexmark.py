@@ -14,6 +14,7 @@ from benchmarks.nexmark import measuring, oracle
 from benchmarks.nexmark.events import Auction, Bid, Event, Market, Person, generate
 from benchmarks.nexmark.measuring import QUERIES
 
+pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.test_dead_letters_command import ROOT, Done, Shell
 
+pytestmark = pytest.mark.timeout(240)
+
 APPLICATION = """
 import os
 from pathlib import Path
