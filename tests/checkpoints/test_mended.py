@@ -113,7 +113,7 @@ async def test_a_checkpoint_does_not_wait_for_calls_that_are_under_way(tmp_path:
     pipeline = Pipeline("p", stream, checkpoint=f"memory:{tmp_path.name}", interval=3600)
     with pytest.raises(Cancelled):
         async with pipeline.start() as run:
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 while run.metrics().events_in < 5:
                     await anyio.sleep(0.001)
                 taken = await run.checkpoint()
@@ -121,7 +121,7 @@ async def test_a_checkpoint_does_not_wait_for_calls_that_are_under_way(tmp_path:
             run.cancel()
     again = numbers.subscribe("g").map(abs, threads=2).to(seen.append)
     async with Pipeline("p", again, checkpoint=f"memory:{tmp_path.name}").start():
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while len(seen) < 5:
                 await anyio.sleep(0.001)
     assert seen == [0, 1, 2, 3, 4]
@@ -140,7 +140,7 @@ async def test_an_input_that_is_down_holds_up_no_other_one(place: str, numbers: 
         for number in range(3):
             await numbers.publish(number)
             await committed(numbers, number + 1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await run.checkpoint()
 
 
@@ -202,7 +202,7 @@ async def test_who_asks_for_a_checkpoint_is_told_that_the_run_has_failed(
     told: list[Exception] = []
 
     async def ask(run: Run) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             with pytest.raises(StateError, match="no checkpoint was taken, the run is failed") as caught:
                 await run.checkpoint()
         told.append(caught.value)
@@ -229,7 +229,7 @@ async def test_who_asks_a_standby_for_a_checkpoint_is_told_when_it_goes(
             assert second.state == "standby"
 
             async def ask() -> None:
-                with anyio.fail_after(5), pytest.raises(StateError, match="no checkpoint was taken"):
+                with anyio.fail_after(20), pytest.raises(StateError, match="no checkpoint was taken"):
                     await second.checkpoint()
 
             tasks.start_soon(ask)
@@ -355,7 +355,7 @@ async def test_a_run_that_is_drained_before_it_knows_that_it_stands_by_goes_at_o
                 await second.drain()
 
             tasks.start_soon(drained)
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 async with second:
                     await second.wait()
         assert second.error is None

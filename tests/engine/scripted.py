@@ -11,7 +11,7 @@ from reactor.testing import settle as settle
 
 T = TypeVar("T")
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds after which something that has to happen counts as never happening."""
 
 

@@ -39,7 +39,7 @@ MAPS: dict[str, Callable[[Stream[int]], Stream[Any]]] = {
     "pool": lambda s: s.map(lookup, concurrency=2),
     "unordered": lambda s: s.map(lookup, concurrency=2, ordered=False),
     "by key": lambda s: s.map(lookup, concurrency=2, key=lambda n: n % 2),
-    "timeout": lambda s: s.map(lookup, concurrency=2, timeout=5),
+    "timeout": lambda s: s.map(lookup, concurrency=2, timeout=30),
     "threads": lambda s: s.map(lookup_now, threads=2),
     "sync": lambda s: s.map(lookup_now),
 }

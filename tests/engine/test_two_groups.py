@@ -24,7 +24,7 @@ async def test_what_only_the_other_group_has_got_is_not_committed() -> None:
 
     async with numbers:
         await numbers.publish(list(range(10)))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await reads(6).run()
         assert len({n for who, n in got if who == "slow"}) <= 1
         assert (await numbers.groups())["slow"] <= 1
@@ -42,8 +42,8 @@ async def test_what_a_drain_leaves_behind_is_read_again() -> None:
 
     async with numbers:
         await numbers.publish(list(range(10)))
-        with anyio.fail_after(5):
-            async with reads().start(drain=5):
+        with anyio.fail_after(20):
+            async with reads().start(drain=20):
                 while len(got) < 14:
                     await anyio.sleep(0.01)
             assert len(got) == 14  # six are left
