@@ -93,13 +93,13 @@ async def test_time_waiting_for_events_is_idle() -> None:
         .to(probe),
     ).start() as run:
         await inlet.send(1)
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.25)
         await inlet.send(2)
         await probe.until(2)
     b = run.metrics()["b"]
-    assert 0.04 <= b.idle <= run.metrics().seconds
-    assert b.busy < 0.04
-    assert b.blocked < 0.04
+    assert 0.15 <= b.idle <= run.metrics().seconds
+    assert b.busy < b.idle / 2
+    assert b.blocked < b.idle / 2
 
 
 async def test_time_waiting_now_counts_already() -> None:
@@ -119,13 +119,13 @@ async def test_time_in_functions_is_busy() -> None:
 
 async def test_time_held_back_is_blocked() -> None:
     async def write(events: Sequence[int]) -> None:
-        await anyio.sleep(0.01)
+        await anyio.sleep(0.03)
 
     stream = Stream(range(10)).map(abs, name="m")
     run = await Pipeline("p", stream.to(Probe(on_write=write)), capacity=1, chunk=1).run()
     m = run.metrics()["m"]
-    assert 0.05 <= m.blocked <= run.metrics().seconds
-    assert m.busy < 0.05
+    assert 0.15 <= m.blocked <= run.metrics().seconds
+    assert m.busy < m.blocked / 2
 
 
 async def test_a_pool_is_busy_while_a_call_is_in_flight() -> None:

@@ -20,21 +20,24 @@ async def seconds_for(stream: Stream[int]) -> float:
     return anyio.current_time() - began
 
 
+@pytest.mark.usefixtures("virtual_clock")
 async def test_no_more_events_pass_than_the_rate_allows() -> None:
     took = await seconds_for(Stream(range(6)).rate_limit(RateLimit(50)))
-    assert 0.099 <= took < 1  # the first at once, five more at 20 ms each
+    assert took == pytest.approx(0.1)  # the first at once, five more at 20 ms each
 
 
+@pytest.mark.usefixtures("virtual_clock")
 async def test_rate_is_per_the_given_time() -> None:
     took = await seconds_for(Stream(range(4)).rate_limit(RateLimit(3, per=timedelta(milliseconds=60))))
-    assert 0.059 <= took < 1
+    assert took == pytest.approx(0.06)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 async def test_a_burst_passes_at_once_and_then_the_rate_holds() -> None:
     took = await seconds_for(Stream(range(10)).rate_limit(RateLimit(1, per=100, burst=10)))
-    assert took < 1
+    assert took == 0
     took = await seconds_for(Stream(range(12)).rate_limit(RateLimit(50, burst=10)))
-    assert 0.039 <= took < 1
+    assert took == pytest.approx(0.04)
 
 
 async def test_tokens_that_are_not_used_are_saved_up_to_the_burst() -> None:
@@ -45,9 +48,10 @@ async def test_tokens_that_are_not_used_are_saved_up_to_the_burst() -> None:
     assert limit.wait(None, 1, 60.0) > 0
 
 
+@pytest.mark.usefixtures("virtual_clock")
 async def test_an_event_costs_what_its_cost_function_says() -> None:
     took = await seconds_for(Stream([5, 5, 5]).rate_limit(RateLimit(100, burst=5), cost=float))
-    assert 0.099 <= took < 1
+    assert took == pytest.approx(0.1)
 
 
 async def test_a_cost_above_the_burst_passes_and_is_paid_back() -> None:
@@ -56,10 +60,11 @@ async def test_a_cost_above_the_burst_passes_and_is_paid_back() -> None:
     assert limit.wait(None, 1, 0.0) == pytest.approx(0.5)  # four owed, one wanted
 
 
+@pytest.mark.usefixtures("virtual_clock")
 async def test_each_key_has_tokens_of_its_own() -> None:
     events = list(range(8)) * 2
     took = await seconds_for(Stream(events).rate_limit(RateLimit(25), key=lambda n: n))
-    assert 0.039 <= took < 0.3  # not 16 x 40 ms
+    assert took == pytest.approx(0.04)  # not 16 x 40 ms
 
 
 async def test_a_slow_key_holds_no_other_up() -> None:
