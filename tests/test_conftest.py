@@ -84,7 +84,7 @@ BAD = """
     def test_never_awaited():
         asyncio.sleep(0)
 
-    @pytest.mark.timeout(0.2)
+    @pytest.mark.timeout(0.2, func_only=True)
     def test_time_limit():
         time.sleep(20)
 

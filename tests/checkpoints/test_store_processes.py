@@ -73,6 +73,8 @@ FIGHT = """
     # Whoever gets the pipeline adds one to what the checkpoint says, until another one has taken over.
     saved = fenced = 0
     me = holder()
+    print("ready", flush=True)
+    sys.stdin.readline()
     while True:
         fence = await store.claim("p", me, 0.01)
         if fence is None:
@@ -99,6 +101,12 @@ FIGHT = """
 
 async def test_processes_that_fight_for_a_pipeline_lose_no_save(store: CheckpointStore, start: Start) -> None:
     fighters = [start(FIGHT) for _ in range(2)]
+    for fighter in fighters:
+        assert await says(fighter) == "ready"
+    for fighter in fighters:
+        assert fighter.stdin is not None
+        fighter.stdin.write("go\n")
+        fighter.stdin.flush()
     told = [tuple(map(int, (await says(fighter)).split())) for fighter in fighters]
     await store.open()
     try:

@@ -100,6 +100,7 @@ def test_every_test_that_is_named_exists(rule: Rule) -> None:
     assert len(set(rule.tests)) == len(rule.tests)
 
 
+@pytest.mark.timeout(120)
 def test_every_test_of_this_folder_is_named() -> None:
     named = {test for rule in RULES for test in rule.tests}
     here = {test for test in collected() if test[0].startswith(HERE)}

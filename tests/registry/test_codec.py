@@ -75,14 +75,14 @@ async def test_older_versions_come_through_their_upcasters(format: Any, tmp_path
 
 @pytest.mark.asyncio
 async def test_schemas_of_others_are_resolved_as_avro_says(tmp_path: Path) -> None:
-    @event("Paid")
+    @event("PaidByOthers")
     class Paid(msgspec.Struct):
         id: str
         amount: float
         note: str = "none"
 
     theirs = (
-        '{"type":"record","name":"Paid","namespace":"shop","fields":['
+        '{"type":"record","name":"PaidByOthers","namespace":"shop","fields":['
         '{"name":"more","type":"string"},{"name":"amount","type":"int"},{"name":"id","type":"string"}]}'
     )
     async with serve(f"sqlite:{tmp_path / 'shop.db'}") as url, Registry(url) as registry:
