@@ -88,7 +88,7 @@ print(await Stream(range(12)).rate_limit(limit).count())
         """\
 ticks = Stream(range(100)).map(lambda n: n * n)
 print(await ticks.throttle(60).collect())
-print(await ticks.debounce(0.01).collect())
+print(await ticks.debounce(60).collect())
 """,
         "[0]\n[9801]",
         [Stream.throttle, Stream.debounce, Stream.sample, Stream.delay, Stream.timeout],
