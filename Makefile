@@ -64,5 +64,9 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "making .venv with $$("$$found" --version) (once, about a minute) ..."; \
 	$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 		|| "$$found" -m venv --clear .venv; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
-	touch $@
+	for try in 1 2 3; do \
+		if $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 \
+			-c constraints.txt -e '.[dev]'; then touch $@; exit 0; fi; \
+		sleep 5; \
+	done; \
+	exit 1

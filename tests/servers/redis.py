@@ -4,14 +4,13 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import redis
 
+from tests.servers import getting
 from tests.servers.server import Missing, Server, require
 
 PASSWORD = "s3cret/word@100%"
@@ -33,8 +32,6 @@ masterauth {password}
 daemonize no
 """
 
-_POLICY = Path("/usr/sbin/policy-rc.d")
-
 
 def install() -> None:
     """Install Debian's package, as root; its service isn't started."""
@@ -44,18 +41,7 @@ def install() -> None:
         raise Missing(
             "Redis is missing; install it: apt install redis-server (as root), or what has redis-server"
         )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    ours = not _POLICY.exists()
-    if ours:
-        _POLICY.write_text("#!/bin/sh\nexit 101\n")
-        _POLICY.chmod(0o755)
-    try:
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "redis-server"]):
-            subprocess.run([*apt, *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    finally:
-        if ours:
-            _POLICY.unlink()
+    getting.install("redis-server")
 
 
 class Redis(Server):

@@ -5,7 +5,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -13,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.servers import getting
 from tests.servers.server import Missing, Server
 
 VERSION = "3.0.9"
@@ -40,9 +40,10 @@ def install() -> None:
             f"-Dartifact={artifact}",
             f"-DoutputDirectory={folder}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
-        if done.returncode:
-            raise Missing(f"Apicurio Registry can't be had of Maven Central: {done.stdout.strip()[-300:]}")
+        try:
+            getting.get(command, cwd=folder)
+        except getting.NotGot as error:
+            raise Missing(f"Apicurio Registry can't be had of Maven Central: {error}") from None
         (packed,) = Path(folder).glob("*.tar.gz")
         with tarfile.open(packed) as tar:
             tar.extractall(f"{folder}/app", filter="data")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.servers import getting
 from tests.servers.server import Missing, Server, require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def install() -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", str(_ENVIRONMENT)], check=True)
     pip = [str(_ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", "ministack==1.5.33"], check=True)
+    getting.get([*pip, "--disable-pip-version-check", "ministack==1.5.33"])
 
 
 class Ministack(Server):
