@@ -19,6 +19,8 @@ log = logging.getLogger("reactor")
 
 _LAST = 5.0
 """Seconds that closing waits for requests on their way: what they still bring would be hidden for a while."""
+_LATE = 0.5
+"""Seconds after its time in which a request that waited may still be answered."""
 _BYE = 3.0
 
 
@@ -94,7 +96,7 @@ class SqsConsumer(Consumer):
         for task in self._tasks:
             task.cancel()
         if self._requests and not self._down:
-            await asyncio.wait(self._requests, timeout=min(self._queue.settings.wait, _LAST) + 0.5)
+            await asyncio.wait(self._requests, timeout=min(self._queue.settings.wait, _LAST) + _LATE)
         left = {*self._requests, *self._tasks}
         for task in left:
             task.cancel()

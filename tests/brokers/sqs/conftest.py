@@ -30,6 +30,13 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 
 
+@pytest.fixture
+def closes_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What isn't let go comes when its visibility is over only: the server may be slow."""
+    monkeypatch.setattr("reactor.connectors.sqs.consumer._LATE", 15.0)
+    monkeypatch.setattr("reactor.connectors.sqs.consumer._BYE", 15.0)
+
+
 @pytest.fixture(scope="session")
 def ministack() -> Iterator[Ministack]:
     """A server, up, for all tests of the session."""

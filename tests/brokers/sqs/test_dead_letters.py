@@ -97,22 +97,24 @@ async def test_clear_takes_out_what_is_over_and_nothing_else(ministack: Ministac
 
 
 async def test_a_look_that_is_killed_loses_nothing(ministack: Ministack) -> None:
-    url = ministack.topic("visibility=2")
+    url = ministack.topic("visibility=5")
     dead = topic(url, StoredLetter)
     await failed(dead, 30)
-    process = subprocess.Popen([sys.executable, "-c", HOLDING, url], cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert await anyio.to_thread.run_sync(process.stdout.readline) == b"holds\n"
-        assert len(await seen(dead)) < 30
-    finally:
-        process.send_signal(signal.SIGKILL)
-        await anyio.to_thread.run_sync(process.communicate)
-    deadline = time.monotonic() + 30
+    async with bare(ministack, dead.name) as queue:
+        process = subprocess.Popen([sys.executable, "-c", HOLDING, url], cwd=ROOT, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            assert await anyio.to_thread.run_sync(process.stdout.readline) == b"holds\n"
+            assert await queue.left() == (20, 10)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            await anyio.to_thread.run_sync(process.communicate)
+    deadline = time.monotonic() + 60
     while await seen(dead) != list(range(30)):
         assert time.monotonic() < deadline
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_it_says_what_others_have_in_flight(
     ministack: Ministack, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 async def test_wrong_credentials_are_told_at_once(
     ministack: Ministack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    them = ticks(ministack.topic())
+    them = ticks(ministack.topic("patience=60"))
     monkeypatch.setenv(
         "AWS_ACCESS_KEY_ID", "AKIANOBODYNOBODY0000"
     )  # the server looks at this, not at the secret
@@ -40,7 +40,7 @@ async def test_wrong_credentials_are_told_at_once(
     with pytest.raises(TopicError, match="refuses the credentials"):
         async with opened(them.source("g")):
             pass
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 20
 
 
 @pytest.mark.blocking  # having found none, the client looks for them once more
@@ -63,7 +63,7 @@ async def test_an_endpoint_where_nobody_is_is_told_after_the_patience() -> None:
     since = time.monotonic()
     with pytest.raises(TopicError, match=r"orders.*gone for"):
         await nowhere.publish(Tick(1))
-    assert 0.5 <= time.monotonic() - since < 5
+    assert 0.5 <= time.monotonic() - since < 9  # the default patience is 10
 
 
 async def test_a_queue_has_no_end_and_no_reader_of_its_own(ministack: Ministack) -> None:

@@ -29,15 +29,17 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 
 async def test_a_slow_handler_keeps_its_messages(ministack: Ministack) -> None:
-    slow = ticks(ministack.topic(), visibility=1)
+    slow = ticks(ministack.topic(), visibility=5)
     await slow.publish([Tick(n) for n in range(15)])
     async with opened(slow.source("g")) as one, opened(slow.source("g")) as two:
         records = await take(one, 15)
-        await nothing_comes(two, 3.5)
+        await nothing_comes(two, 11)
         await one.commit(len(records))
-        await nothing_comes(two, 1.5)
+        async with bare(ministack, slow.name) as queue:
+            assert await queue.left() == (0, 0)
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_closing_lets_go_of_what_is_not_settled(ministack: Ministack) -> None:
     them = ticks(ministack.topic(), visibility=600)
     await them.publish([Tick(n) for n in range(40)])
@@ -53,6 +55,7 @@ async def test_closing_lets_go_of_what_is_not_settled(ministack: Ministack) -> N
         assert await queue.left() == (0, 0)
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_a_request_on_its_way_takes_nothing_along_when_its_reader_closes(ministack: Ministack) -> None:
     them = ticks(ministack.topic(), visibility=600)
     for number in range(3):
