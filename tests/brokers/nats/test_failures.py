@@ -61,20 +61,23 @@ async def nothing_comes(source: Any, seconds: float) -> None:
 
 
 async def test_what_is_worked_on_isnt_given_to_others(url: Url) -> None:
-    ticks_ = topic(url(ack_wait=1), Tick)
+    ticks_ = topic(url(ack_wait=5), Tick)
     await ticks_.publish(ticks(5))
     slow, other = ticks_.source("group"), ticks_.source("group")
     await slow.open()
     assert await take(slow, 5) == [0, 1, 2, 3, 4]
     await other.open()
-    await nothing_comes(other, 3.5)
+    await nothing_comes(other, 11)
     await slow.commit(3)
     await slow.close()
     assert await take(other, 2) == [3, 4]
     await other.close()
 
 
-async def test_what_a_reader_leaves_goes_to_the_next_one_at_once_and_in_order(url: Url) -> None:
+async def test_what_a_reader_leaves_goes_to_the_next_one_at_once_and_in_order(
+    url: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactor.connectors.nats.group._GOODBYE", 15.0)  # the server may be slow
     ticks_ = topic(url(ack_wait=60), Tick)
     await ticks_.publish(ticks(300))
     first, second = ticks_.source("group"), ticks_.source("group")
@@ -83,7 +86,7 @@ async def test_what_a_reader_leaves_goes_to_the_next_one_at_once_and_in_order(ur
     await first.commit(10)
     await second.open()
     await first.close()
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         assert await take(second, 290) == list(range(10, 300))
     await second.close()
 
@@ -103,7 +106,7 @@ async def test_the_group_of_a_killed_process_goes_on(url: Url, name: str) -> Non
     await process.aclose()
     source = ticks_.source("group")
     await source.open()
-    assert await take(source, 12, 10) == list(range(8, 20))
+    assert await take(source, 12) == list(range(8, 20))
     await source.commit(12)
     await nothing_comes(source, 0.3)
     await source.close()
@@ -114,7 +117,7 @@ async def test_the_group_of_a_killed_process_goes_on(url: Url, name: str) -> Non
 
 async def test_a_server_killed_under_load_loses_nothing(own_nats_server: NatsServer, name: str) -> None:
     server = own_nats_server
-    url = server.url(name, "ack_wait=2")
+    url = server.url(name, "ack_wait=5")
     ticks_ = topic(url, Tick)
     got: list[int] = []
     sent = 0
@@ -152,13 +155,13 @@ async def test_a_server_killed_under_load_loses_nothing(own_nats_server: NatsSer
 
 
 async def test_a_server_killed_after_a_commit_repeats_little(own_nats_server: NatsServer, name: str) -> None:
-    ticks_ = topic(own_nats_server.url(name, "ack_wait=1"), Tick)
+    ticks_ = topic(own_nats_server.url(name, "ack_wait=5"), Tick)
     await ticks_.publish(ticks(300))
     source = ticks_.source("group")
     await source.open()
     await take(source, 200)
     await source.commit(100)
-    await anyio.sleep(1)
+    await anyio.sleep(3)
     await source.commit(200)
     await anyio.to_thread.run_sync(own_nats_server.kill)
     await anyio.to_thread.run_sync(own_nats_server.start)
@@ -167,7 +170,7 @@ async def test_a_server_killed_after_a_commit_repeats_little(own_nats_server: Na
     await source.close()
     other = ticks_.source("group")
     await other.open()
-    await nothing_comes(other, 2)
+    await nothing_comes(other, 7)
     await other.close()
 
 
@@ -175,7 +178,7 @@ async def test_a_server_killed_after_a_commit_repeats_little(own_nats_server: Na
 async def test_a_server_that_forgot_what_it_delivered_is_told_what_is_handled(
     own_nats_server: NatsServer, name: str, told: str
 ) -> None:
-    ticks_ = topic(own_nats_server.url(name, "ack_wait=1"), Tick)
+    ticks_ = topic(own_nats_server.url(name, "ack_wait=5"), Tick)
     await ticks_.publish(ticks(50))
     source = ticks_.source("group")
     await source.open()
@@ -189,7 +192,7 @@ async def test_a_server_that_forgot_what_it_delivered_is_told_what_is_handled(
     await ticks_.publish(ticks(10, 50))
     assert await take(source, 10) == list(range(50, 60))
     await source.commit(60)
-    await nothing_comes(source, 2)
+    await nothing_comes(source, 7)
     await source.close()
 
 
@@ -288,9 +291,13 @@ async def test_cut_connections_store_each_event_once_and_in_order(nats_server: N
         done = anyio.Event()
 
         async def cut() -> None:
+            pause = 0.05
             while not done.is_set():
-                await anyio.sleep(0.05)
+                await anyio.sleep(pause)
                 proxy.cut()
+                pause *= (
+                    1.1  # where the machine is busy, a connection has to live a while to get anything done
+                )
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cut)
@@ -311,7 +318,7 @@ async def test_cut_connections_lose_nothing_that_is_read(
     await topic(nats_server.url(name), Tick).publish(ticks(1000))
     got: list[int] = []
     async with Proxy(nats_server.port) as proxy:
-        ticks_ = topic(nats_server.url(name, "ack_wait=1&prefetch=50", port=proxy.port), Tick)
+        ticks_ = topic(nats_server.url(name, "ack_wait=5&prefetch=50", port=proxy.port), Tick)
         source = ticks_.source(group, start="earliest")
         await source.open()
         with anyio.fail_after(60):

@@ -52,12 +52,18 @@ def _killed_reader(url: str) -> None:
         process.send_signal(signal.SIGKILL)
 
 
+@pytest.fixture
+def closes_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What isn't handed over comes after claim_idle only: the server may be slow."""
+    monkeypatch.setattr("reactor.connectors.redis.group._CLOSING", 15.0)
+
+
 async def test_a_slow_handler_keeps_its_events(redis_server: Redis) -> None:
-    url = redis_server.topic("claim_idle=0.4")
+    url = redis_server.topic("claim_idle=3")
     await topic(url, Tick).publish([Tick(n) for n in range(5)])
     async with opened(topic(url, Tick).source("g")) as slow, opened(topic(url, Tick).source("g")) as other:
         assert await take(slow, 5) == list(range(5))
-        with anyio.move_on_after(2):  # five times as long as it might be idle
+        with anyio.move_on_after(7):  # twice as long as it might be idle
             found = await other.read(10)
             pytest.fail(f"taken from a reader that is alive: {found}")
         await settle(slow)
@@ -65,15 +71,15 @@ async def test_a_slow_handler_keeps_its_events(redis_server: Redis) -> None:
 
 
 async def test_what_waits_in_a_full_reader_is_kept_too(redis_server: Redis) -> None:
-    url = redis_server.topic("claim_idle=0.4&prefetch=20")
+    url = redis_server.topic("claim_idle=3&prefetch=20")
     await topic(url, Tick).publish([Tick(n) for n in range(40)])
     async with opened(topic(url, Tick).source("g")) as slow:
         assert await take(slow, 1) == [0]
         name = topic(url).name
         await until(lambda: _pending(redis_server, name, 20), "20 were read ahead")
         async with opened(topic(url, Tick).source("g")) as other:
-            assert await take(other, 20) == list(range(20, 40))
-            with anyio.move_on_after(1.5):
+            assert await take(other, 20, commit=True) == list(range(20, 40))  # there is room for more
+            with anyio.move_on_after(7):
                 pytest.fail(f"taken from a reader that is alive: {await other.read(10)}")
         assert await take(slow, 19) == list(range(1, 20))
 
@@ -82,6 +88,7 @@ async def _pending(server: Redis, name: str, count: int) -> bool:
     return bool((await ask(server, "XPENDING", name, "g"))["pending"] == count)
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_a_reader_that_closes_hands_over_at_once(redis_server: Redis) -> None:
     url = redis_server.topic("claim_idle=600")
     await topic(url, Tick).publish([Tick(n) for n in range(30)])
@@ -94,7 +101,7 @@ async def test_a_reader_that_closes_hands_over_at_once(redis_server: Redis) -> N
             began = time.monotonic()
             await one.close()
             assert await take(two, 27, commit=True) == list(range(3, 30))
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
     assert await ask(redis_server, "XPENDING", topic(url).name, "g") == {
         "pending": 0,
         "min": None,
@@ -103,6 +110,7 @@ async def test_a_reader_that_closes_hands_over_at_once(redis_server: Redis) -> N
     }
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_it_hands_over_without_scripts_too(redis_server: Redis) -> None:
     url = redis_server.topic("claim_idle=600")
     name = topic(url).name
@@ -116,6 +124,7 @@ async def test_it_hands_over_without_scripts_too(redis_server: Redis) -> None:
         assert await take(two, 3, commit=True) == [2, 3, 4]
 
 
+@pytest.mark.usefixtures("closes_patiently")
 async def test_it_hands_over_though_its_connections_were_cut(redis_server: Redis) -> None:
     url = redis_server.topic("claim_idle=600")
     async with cuttable(redis_server.port) as net:
@@ -179,7 +188,7 @@ async def test_without_following_it_leaves_a_living_reader_its_own(redis_server:
         began = time.monotonic()
         async with opened(topic(url, Tick).source("g", follow=False)) as source:
             assert await all_of(source) == []
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 async def test_without_following_what_comes_later_is_left(redis_server: Redis) -> None:
