@@ -173,7 +173,7 @@ def test_a_reader_in_another_process_is_woken_without_waiting_for_its_check(path
                 began = time.monotonic()
                 await shop.publish(n)
                 assert await anyio.to_thread.run_sync(says, reader) == str(n)
-                assert time.monotonic() - began < 5  # its check comes after 1000 s
+                assert time.monotonic() - began < 20  # its check comes after 1000 s
 
     anyio.run(publish)
     assert reader.wait(10) == 0

@@ -409,11 +409,11 @@ async def test_a_user_who_may_not(place: Place) -> None:
 @pytest.mark.parametrize("key", [(), "id"])
 @pytest.mark.parametrize("staged", [False, True], ids=["at once", "staged"])
 async def test_a_connection_that_was_cut_is_made_anew(place: Place, key: Any, staged: bool) -> None:
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    kill = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = %s"
 
     def cut() -> None:
         with psycopg.connect(place.server.url("postgres"), autocommit=True) as db:
-            assert len(db.execute(kill, (place.schema,)).fetchall()) == 1
+            assert db.execute(kill, (place.schema,)).fetchall() == [(True,)]
 
     url = place.url(more=f"&application_name={place.schema}")
     async with opened(table(url, Payment, key=key, create=True)) as sink:
@@ -494,6 +494,7 @@ async def test_a_lock_that_is_held_is_named(place: Place, monkeypatch: pytest.Mo
             with pytest.raises(TableError, match="another session has held a lock"):
                 await sink.write(payments(1))
         finally:
+            await anyio.to_thread.run_sync(db.rollback)  # close() doesn't wait until the server has let go
             await anyio.to_thread.run_sync(db.close)
         await sink.write(payments(1))
     assert await place.rows("SELECT id FROM payments") == [(1,)]

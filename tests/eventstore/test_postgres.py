@@ -120,8 +120,12 @@ async def test_it_waits_for_a_writer_and_tells_of_one_that_does_not_end(
                 await store.append("order-1", ["b"])
             # Readers don't wait for writers.
             assert len(await store.read_all().collect()) == 1
+            monkeypatch.setattr(postgres_schema, "PATIENCE", 30)
+            waits = f"SELECT 1 FROM pg_locks WHERE NOT granted AND relation = '{schema_of(url)}.writers'::regclass"
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(store.append, "order-1", ["c"])
+                tasks.start_soon(event_store(url).append, "order-1", ["c"])
+                while not await sql(postgres, waits):
+                    await anyio.sleep(0.01)
                 await anyio.to_thread.run_sync(other.rollback)
         finally:
             await anyio.to_thread.run_sync(other.close)
