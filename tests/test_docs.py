@@ -83,7 +83,7 @@ def python(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -98,7 +98,7 @@ def anchors(page: Path) -> list[str]:
 
 
 @pytest.mark.blocking  # an example prints
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("example", examples(), ids=str)
 def test_an_example_runs_and_prints_what_the_page_says(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
