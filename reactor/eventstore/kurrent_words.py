@@ -223,5 +223,8 @@ def explain(error: Exception, place: Place) -> Exception:
             return ArgumentError(f"{shown}: {said}; append less at once")
         case exceptions.KurrentDBClientError():
             return TopicError(f"{shown}: {said} ({type(error).__name__})")
+        case ValueError() if "closed" in said and "channel" in said.lower():
+            # Grpc's words, while another thread of the client connects anew.
+            return StoreUnreachable(f"{shown}: the connection was closed meanwhile: {said}; try again")
         case _:
             return error
