@@ -296,7 +296,9 @@ async def test_what_is_no_error_of_the_client_stays_as_it_is() -> None:
     assert kurrent_words.explain(error, kurrent_words.Place("kurrentdb://a?tls=false")) is error
 
 
-@pytest.mark.parametrize("said", ["Cannot invoke RPC: Channel closed!", "Cannot invoke RPC on closed channel!"])
+@pytest.mark.parametrize(
+    "said", ["Cannot invoke RPC: Channel closed!", "Cannot invoke RPC on closed channel!"]
+)
 def test_a_channel_that_the_client_closes_meanwhile_is_a_server_out_of_reach(said: str) -> None:
     place = kurrent_words.Place("kurrentdb://a?tls=false")
     assert isinstance(kurrent_words.explain(ValueError(said), place), StoreUnreachable)
