@@ -133,7 +133,8 @@ class RestartingSource(Source[Any]):
             await self.source.seek(position)
 
     def bookmark(self, position: int) -> str | None:
-        return self.source.bookmark(position)
+        # Until the source was told where it is, it knows of nothing.
+        return self.source.bookmark(position) if self._bookmark is None else self._bookmark
 
     def parts(self) -> Collection[str]:
         return self.source.parts() if self._up else ()

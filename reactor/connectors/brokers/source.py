@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice, repeat
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -28,6 +28,14 @@ _FORGET = 100_000
 
 _STARVED = 30.0
 """Seconds after which a source says that it waits for its own prefetch."""
+
+
+class _Kept(NamedTuple):
+    """What a source had in flight, and where partitions began."""
+
+    flying: deque[Delivery]
+    passed: Tokens
+    begun: Mapping[str, int]
 
 
 class BrokerSource(Source[T_co]):
@@ -67,10 +75,8 @@ class BrokerSource(Source[T_co]):
         """Of the others: by id what is in flight; None for those whose tokens are void."""
         self._done: dict[str, None] = {}
         """Ids of what was handled and may come again."""
-        self._before: list[Delivery] = []
-        """What was in flight when it was closed."""
-        self._behind = Tokens()
-        """The same of a positional one."""
+        self._kept: _Kept | None = None
+        """Of when it was closed, until it is sought, or read without that."""
         self._room = anyio.Event()
         self._opened = False
         self._settling = anyio.Lock()
@@ -79,8 +85,7 @@ class BrokerSource(Source[T_co]):
         if self._opened:
             raise UsedTwice(f"{self.name}: this source is open already; make another one for another run")
         self._opened = True
-        self._before, self._flying = [*self._flying], deque()
-        self._behind, self._passed = self._passed, Tokens()
+        self._flying, self._passed = deque(), Tokens()
         self._ahead.clear()
         self._coming.clear()
         self._room, self._settling = anyio.Event(), anyio.Lock()
@@ -93,24 +98,26 @@ class BrokerSource(Source[T_co]):
 
     async def seek(self, position: int) -> None:
         """Go on behind the first ``position`` messages, which this source has returned before."""
-        last = self._settled + len(self._before) + len(self._behind)
+        kept = self._kept or _Kept(deque(), Tokens(), {})
+        last = self._settled + len(kept.flying) + len(kept.passed)
         if not self._settled <= position <= last:
             raise ArgumentError(f"{self.name}: seek({position}): it is between {self._settled} and {last}")
         count = position - self._settled
         if self._consumer.positional:
-            kept = [*islice(self._behind, count)]
-            self._passed.add([part for part, _ in kept], [after for _, after in kept])
-            await self._consumer.seek({**self._positions, **dict(kept)})
+            passed = [*islice(kept.passed, count)]
+            await self._consumer.seek({**self._positions, **dict(passed)})
+            self._kept = None
+            self._passed.add([part for part, _ in passed], [after for _, after in passed])
         else:
-            flying = self._before[:count]
+            self._kept = None
+            flying = [*islice(kept.flying, count)]
             self._flying.extend(flying)
             self._coming = dict.fromkeys(delivery.id for delivery in flying)
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         """Go on where an earlier run has come to."""
-        self._flying.clear()
+        self._flying, self._passed, self._kept = deque(), Tokens(), None
         self._coming.clear()
-        self._passed = Tokens()
         self._settled = position
         if bookmark is None:
             raise TopicCorrupt(f"{self.name}: a checkpoint has position {position} without its bookmark")
@@ -131,10 +138,11 @@ class BrokerSource(Source[T_co]):
 
     def bookmark(self, position: int) -> str | None:
         count = max(position - self._settled, 0)
+        now = self._kept or _Kept(self._flying, self._passed, self._consumer.begun())
         if self._consumer.positional:
-            begun = {**self._consumer.begun(), **self._positions}
-            return msgspec.json.encode(self._passed.folded(begun, count)).decode()
-        covered = islice(self._flying, count)
+            begun = {**now.begun, **self._positions}
+            return msgspec.json.encode(now.passed.folded(begun, count)).decode()
+        covered = islice(now.flying, count)
         return msgspec.json.encode([*self._done, *(delivery.id for delivery in covered)]).decode()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
@@ -144,6 +152,7 @@ class BrokerSource(Source[T_co]):
         """
         if limit < 1:
             raise ArgumentError(f"read(limit={limit}): must be >= 1")
+        self._kept = None
         deliveries: Sequence[Delivery] | None
         if self._ahead:
             await anyio.lowlevel.checkpoint()
@@ -310,7 +319,8 @@ class BrokerSource(Source[T_co]):
             self._room.set()
 
     async def _settle(self, count: int) -> None:
-        handled = list(islice(self._flying, count))
+        flying = self._flying  # as in ``commit``
+        handled = list(islice(flying, count))
         now = [self._coming.get(each.id) for each in handled]
         await self._consumer.settle([each.token for each in now if each is not None])
         # One whose token is void, or became it meanwhile, comes again.
@@ -320,9 +330,11 @@ class BrokerSource(Source[T_co]):
         while len(self._done) > _FORGET:
             del self._done[next(iter(self._done))]
         for _ in range(count):
-            self._flying.popleft()
+            flying.popleft()
 
     async def close(self) -> None:
         if self._opened:
             self._opened = False
+            if self._kept is None:
+                self._kept = _Kept(self._flying, self._passed, dict(self._consumer.begun()))
             await self._consumer.close()
