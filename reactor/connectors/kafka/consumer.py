@@ -43,6 +43,8 @@ class KafkaConsumer(Consumer):
         self._begun: dict[str, int] = {}
         self._before: dict[str, int] = {}
         """The same, before this opening."""
+        self._counts = True
+        """False where this opening was neither sought nor read: where it would have begun counts for nothing."""
         self._watched = False
         """True where somebody wants to know of its partitions."""
         self._group = group
@@ -58,7 +60,7 @@ class KafkaConsumer(Consumer):
         )
         if self._group is None:
             reader.starts.begun = self._begun
-            self._before = dict(self._begun)
+            self._before, self._counts = dict(self._begun), not self._begun
         self._post = poster()
         opened: Waiter[None] = Waiter()
         self._thread = AwaitableThread(lambda: reader.run(opened), f"reactor-kafka-{self._url}")
@@ -70,6 +72,7 @@ class KafkaConsumer(Consumer):
         reader, post = self._reader, self._post
         assert reader is not None
         assert post is not None
+        self._counts = True
         reader.shelf.begin()
         while True:
             news = anyio.Event()
@@ -98,9 +101,13 @@ class KafkaConsumer(Consumer):
         assert self._reader is not None
         self._lives.learn(positions)
         # Where this opening would have begun counts no more: what is unknown was made since.
+        self._go_back()
+        self._counts = True
+        self._reader.starts.seek({**self._begun, **positions})
+
+    def _go_back(self) -> None:
         self._begun.clear()
         self._begun.update(self._before)
-        self._reader.starts.seek({**self._begun, **positions})
 
     def parts(self) -> Collection[str]:
         self._watched = True
@@ -121,6 +128,8 @@ class KafkaConsumer(Consumer):
         if reader is None or thread is None:
             return
         reader.shelf.stop()
+        if not self._counts:
+            self._go_back()
         with anyio.move_on_after(_LEAVING) as leaving:
             await thread.ended()
         if leaving.cancelled_caught:

@@ -91,3 +91,17 @@ async def test_new_partitions_are_read_from_their_beginning_after_a_restart(
     async with opened(again):
         await (again.seek(0) if restart == "seek" else again.restore(0, mark))
         assert sorted(numbers(await take(again, len(sent)))) == sent
+
+
+async def test_an_opening_in_vain_moves_no_beginning(kafka: Kafka) -> None:
+    ticks_ = topic(kafka.url(await made(kafka, 2)), Tick)
+    source = ticks_.source(start="latest")
+    mark = await bookmark(source)
+    await ticks_.publish(ticks(*range(20)), key=lambda tick: str(tick.number))
+    async with opened(source):
+        pass  # whoever opens it fails before it can be sought
+    assert source.bookmark(0) == mark
+    async with opened(source):
+        await source.seek(0)
+        assert sorted(numbers(await take(source, 20))) == [*range(20)]
+        assert source.position() == 20
