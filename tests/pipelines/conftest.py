@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,22 @@ def orders_file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def consumers(home: Path, name: str = "") -> Iterator[int]:
+    """The processes that run a consumer, or any, on this HOME."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(home) in words and b"consume" in words and (not name or name.encode() in words):
+            yield int(folder.name)
+
+
 class App:
     """``python -m pipelines.orders`` in a child process."""
 
     def __init__(self, *arguments: str | Path) -> None:
+        self._home = Path(arguments[arguments.index("--home") + 1]) if "--home" in arguments else None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.orders", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -90,7 +103,7 @@ class App:
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.end()
             raise
         for reader in self._readers:
             reader.join()
@@ -102,6 +115,15 @@ class App:
     def kill(self) -> None:
         """End it as kill -9 does."""
         self.process.kill()
+        self.wait()
+
+    def end(self) -> None:
+        """End it, and the consumers on its HOME: those that it has started outlive it and hold its output open."""
+        self.process.kill()
+        self.process.wait()
+        for pid in consumers(self._home) if self._home else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.wait()
 
 
@@ -116,8 +138,7 @@ def app() -> Generator[Callable[..., App], None, None]:
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.kill()
+        one.end()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 from pipelines.orders.home import Home
 from pipelines.orders.workers import WorkerFailed, employed
 from pipelines.orders.world import World
+from tests.pipelines.conftest import consumers
 
 pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., Any]
@@ -35,17 +36,6 @@ def some_orders(orders_file: OrdersFile, make_row: MakeRow) -> Path:
         for n in range(300)
     ]
     return orders_file([*rows, make_row("C536365", -1, customer="17000.0"), make_row("A1", 1)])
-
-
-def children(home: Path, name: str) -> Iterator[int]:
-    """The processes that run the consumer on this HOME."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(home) in words and b"consume" in words and name.encode() in words:
-            yield int(folder.name)
 
 
 def figures(path: Path) -> Any:
@@ -66,7 +56,7 @@ def test_over_a_bus_the_report_is_the_same(app_to_its_end: Start, some_orders: P
     again = app_to_its_end("run", "--orders", some_orders, *home, "--report", tmp_path / "again.json")
     assert again.wait() == 0, again.out + again.err
     assert figures(tmp_path / "again.json") == figures(tmp_path / "plain.json")
-    assert not list(children(tmp_path / "home", "payment"))
+    assert not list(consumers(tmp_path / "home", "payment"))
 
 
 def test_a_consumers_process_that_is_killed_is_replaced(
@@ -80,7 +70,7 @@ def test_a_consumers_process_that_is_killed_is_replaced(
     while len(killed) < 2:
         assert time.monotonic() < deadline, one.out + one.err
         assert one.process.poll() is None, one.out + one.err
-        for pid in set(children(home, "payment")) - killed:
+        for pid in set(consumers(home, "payment")) - killed:
             time.sleep(0.2 * len(killed))
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines.conftest import HEADER, App, row
-from tests.pipelines.test_bus import children
+from tests.pipelines.conftest import HEADER, App, consumers, row
 from tests.servers import background, sqs
 
 pytestmark = pytest.mark.timeout(240)
@@ -53,8 +52,7 @@ def run(orders: Path, tmp_path: Path) -> Generator[Callable[..., App], None, Non
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.kill()
+        one.end()
 
 
 @pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "nats", "redis", "sqs", "pubsub"])
@@ -74,7 +72,7 @@ def test_the_report_is_the_same_whoever_is_killed(
     url += OPTIONS.get(broker, "")
     one = run("bus", "--bus", url, "--workers", "2")
     deadline = time.monotonic() + 60
-    while len(found := set(children(tmp_path / "bus", "payment"))) < 2:
+    while len(found := set(consumers(tmp_path / "bus", "payment"))) < 2:
         assert time.monotonic() < deadline, one.out + one.err
         assert one.process.poll() is None, one.out + one.err
         time.sleep(0.02)
