@@ -64,6 +64,10 @@ class Consumer:
         """
         raise NotImplementedError(f"{type(self).__name__}.settle")
 
+    def named(self, delivery: Delivery) -> str:
+        """Of one that isn't positional: what names this message and no other one, when it comes again too."""
+        return delivery.id
+
     async def seek(self, positions: Mapping[str, int]) -> None:
         """Of a positional one: go on at these positions, by partition; others as the group stands."""
         raise NotImplementedError(f"{type(self).__name__}.seek")

@@ -72,9 +72,9 @@ class BrokerSource(Source[T_co]):
         self._positions: dict[str, int] = {}
         """Of a positional consumer: where each partition goes on behind what is settled."""
         self._coming: dict[str, Delivery | None] = {}
-        """Of the others: by id what is in flight; None for those whose tokens are void."""
+        """Of the others: by name what is in flight; None for those whose tokens are void."""
         self._done: dict[str, None] = {}
-        """Ids of what was handled and may come again."""
+        """Names of what was handled and may come again."""
         self._kept: _Kept | None = None
         """Of when it was closed, until it is sought, or read without that."""
         self._room = anyio.Event()
@@ -112,7 +112,7 @@ class BrokerSource(Source[T_co]):
             self._kept = None
             flying = [*islice(kept.flying, count)]
             self._flying.extend(flying)
-            self._coming = dict.fromkeys(delivery.id for delivery in flying)
+            self._coming = dict.fromkeys(map(self._consumer.named, flying))
 
     async def restore(self, position: int, bookmark: str | None) -> None:
         """Go on where an earlier run has come to."""
@@ -142,8 +142,8 @@ class BrokerSource(Source[T_co]):
         if self._consumer.positional:
             begun = {**now.begun, **self._positions}
             return msgspec.json.encode(now.passed.folded(begun, count)).decode()
-        covered = islice(now.flying, count)
-        return msgspec.json.encode([*self._done, *(delivery.id for delivery in covered)]).decode()
+        covered = map(self._consumer.named, islice(now.flying, count))
+        return msgspec.json.encode([*self._done, *covered]).decode()
 
     async def read(self, limit: int) -> Sequence[Record[T_co]] | None:
         """Return up to ``limit`` records, none where all that it saw was passed over; None at the end.
@@ -253,7 +253,7 @@ class BrokerSource(Source[T_co]):
             self._passed.add([each.token[0] for each in deliveries], [each.token[1] for each in deliveries])
         else:
             self._flying.extend(deliveries)
-            self._coming.update((each.id, each) for each in deliveries)
+            self._coming.update(zip(map(self._consumer.named, deliveries), deliveries, strict=True))
         prefetch = self._consumer.prefetch
         if prefetch is not None and 2 * self._in_flight() >= prefetch:
             self.commit_soon()  # while the rest comes, not when nothing more may
@@ -280,24 +280,25 @@ class BrokerSource(Source[T_co]):
     async def _fresh(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Leave out what is in flight already, or was handled."""
         coming, done = self._coming, self._done
-        if not done and not any(each.id in coming for each in deliveries):
+        names = [*map(self._consumer.named, deliveries)]
+        if not done and coming.keys().isdisjoint(names):
             return deliveries
         fresh: list[Delivery] = []
-        again: list[Delivery] = []
-        for each in deliveries:
-            if each.id in done:
-                again.append(each)
-            elif each.id in coming:
-                coming[each.id] = each
+        again: list[tuple[str, Any]] = []
+        for name, each in zip(names, deliveries, strict=True):
+            if name in done:
+                again.append((name, each.token))
+            elif name in coming:
+                coming[name] = each
             else:
                 fresh.append(each)
         if again:
             with anyio.CancelScope(shield=True):  # they were received, and would be nowhere
                 self._ahead = fresh
-                await self._consumer.settle([each.token for each in again])
+                await self._consumer.settle([token for _, token in again])
                 fresh, self._ahead = self._ahead, []
-            for each in again:
-                done.pop(each.id, None)
+            for name, _ in again:
+                done.pop(name, None)
         return fresh
 
     async def commit(self, position: int) -> None:
@@ -320,13 +321,13 @@ class BrokerSource(Source[T_co]):
 
     async def _settle(self, count: int) -> None:
         flying = self._flying  # as in ``commit``
-        handled = list(islice(flying, count))
-        now = [self._coming.get(each.id) for each in handled]
+        handled = [*map(self._consumer.named, islice(flying, count))]
+        now = [self._coming.get(name) for name in handled]
         await self._consumer.settle([each.token for each in now if each is not None])
         # One whose token is void, or became it meanwhile, comes again.
-        for each in handled:
-            if self._coming.pop(each.id, None) is None:
-                self._done[each.id] = None
+        for name in handled:
+            if self._coming.pop(name, None) is None:
+                self._done[name] = None
         while len(self._done) > _FORGET:
             del self._done[next(iter(self._done))]
         for _ in range(count):

@@ -13,13 +13,13 @@ from reactor.connectors.brokers import Consumer, Delivery, Wire
 from reactor.connectors.rabbitmq.errors import FAILURES
 from reactor.connectors.rabbitmq.frames import acknowledging
 from reactor.connectors.rabbitmq.link import Channel, Link
-from reactor.connectors.rabbitmq.reading import read
+from reactor.connectors.rabbitmq.reading import named, now, read
 
 if TYPE_CHECKING:
     from reactor.connectors.rabbitmq.broker import RabbitMQBroker
 
 Token = tuple[int, int, str]
-"""The generation of the connection, the delivery's tag, the message's id."""
+"""The generation of the connection, the delivery's tag, the message's name."""
 
 _LOOK = 0.2
 """Seconds between two looks whether a queue is empty, of a reader that doesn't follow."""
@@ -48,10 +48,12 @@ class RabbitMQConsumer(Consumer):
         """Those of them that aren't acknowledged."""
         self._twice: list[int] = []
         """What has to be acknowledged, as it was handled already."""
-        self._out: dict[str, bytes] = {}
-        """By id what was returned in this generation, and isn't settled."""
+        self._out: dict[str, str] = {}
+        """What was returned in this generation, and isn't settled: the ids, by name."""
+        self._ids: set[str] = set()
+        """The same ids."""
         self._settled: dict[str, None] = {}
-        """The last ids that were settled: after a crash the server may not know."""
+        """The last names that were settled: after a crash the server may not know."""
         self._remembered = max(2 * self.prefetch, 10_000)
         self._arrived = anyio.Event()
 
@@ -64,6 +66,7 @@ class RabbitMQConsumer(Consumer):
         self._open.clear()
         self._twice.clear()
         self._out.clear()
+        self._ids.clear()
         await self._broker.declare_topic(channel)
         waiting = await self._broker.declare_queue(channel, self._queue, own=self._own)
         if self._left == -1:
@@ -108,22 +111,25 @@ class RabbitMQConsumer(Consumer):
         generation = self._link.generation
         found: list[Delivery] = []
         twice: list[int] = []
-        came, out, settled = self._came, self._out, self._settled
+        came, out, ids, settled = self._came, self._out, self._ids, self._settled
         while came and len(found) < limit:
             tag, again, properties, body = came.popleft()
-            id, type, key, headers, time, data = read(self._wire, properties, body)
+            message = read(self._wire, properties, body)
+            id, type, key, headers, time, data = message
             if id is None:
-                id = f"{self._queue}-{generation}-{tag}"
-            elif again and id in settled:
-                twice.append(tag)
-                continue
-            elif id in out:
-                if out[id] == data:  # the publisher has sent it again; it is settled with the first one
+                id = name = f"{self._queue}-{generation}-{tag}"
+            else:
+                name = named(message)
+                # In flight already: the publisher has sent it again, and it is settled with the first one.
+                if name in out or (again and name in settled):
                     twice.append(tag)
                     continue
-                id = f"{id}-{generation}-{tag}"
-            out[id] = data
-            found.append(Delivery(id, type, key, headers, time, data, (generation, tag, id)))
+                if id in ids:
+                    id = name
+            out[name] = id
+            ids.add(id)
+            time = now() if time is None else time
+            found.append(Delivery(id, type, key, headers, time, data, (generation, tag, name)))
         if self._left is not None:
             self._left -= len(found)
         if twice and self._link.idle:
@@ -131,6 +137,10 @@ class RabbitMQConsumer(Consumer):
         else:
             self._twice += twice
         return found
+
+    def named(self, delivery: Delivery) -> str:
+        name: str = delivery.token[2]
+        return name
 
     async def _empty(self) -> bool:
         if self._came:
@@ -156,9 +166,9 @@ class RabbitMQConsumer(Consumer):
                 await self._broken()
             else:
                 if link.generation == generation:
-                    for _, _, id in mine:
-                        self._out.pop(id, None)
-                        self._settled[id] = None
+                    for _, _, name in mine:
+                        self._ids.discard(self._out.pop(name, ""))
+                        self._settled[name] = None
                     while len(self._settled) > self._remembered:
                         del self._settled[next(iter(self._settled))]
         if not link.up:

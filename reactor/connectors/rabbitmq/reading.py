@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,13 +20,13 @@ _SERVERS = frozenset(("x-delivery-count", "x-acquired-count", "x-stream-offset")
 
 
 class Read(NamedTuple):
-    """A message taken apart; ``id`` is None where it has none. ``time`` is microseconds since the epoch."""
+    """A message taken apart; ``id`` and ``time`` (microseconds since the epoch) are None where it has none."""
 
     id: str | None
     type: str
     key: str | None
     headers: Mapping[str, str] | None
-    time: int
+    time: int | None
     data: bytes
 
 
@@ -46,9 +47,23 @@ def read(wire: Wire, properties: Any, body: bytes) -> Read:
     return Read(id or properties.message_id or None, type, key, own, time, data)
 
 
-def _time(stamp: datetime | None) -> int:
+def now() -> int:
+    """Return the time of a message that has none."""
+    return clock.time_ns() // 1000
+
+
+def named(found: Read) -> str:
+    """Return the id of a message with a digest of the rest: the same in each process, when it comes again."""
+    id, type, key, headers, time, data = found
+    rest = repr((type, key, sorted(headers.items()) if headers else None, time, len(data)))
+    digest = blake2b(rest.encode("utf-8", "backslashreplace"), digest_size=8)
+    digest.update(data)
+    return f"{id}#{digest.hexdigest()}"
+
+
+def _time(stamp: datetime | None) -> int | None:
     if stamp is None:
-        return clock.time_ns() // 1000
+        return None
     return int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()) * 1_000_000
 
 

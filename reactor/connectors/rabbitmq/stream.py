@@ -16,7 +16,7 @@ from reactor.connectors.rabbitmq.ends import OFFSET, Spec, beginning, is_mark, l
 from reactor.connectors.rabbitmq.errors import FAILURES, Lost
 from reactor.connectors.rabbitmq.frames import acknowledging
 from reactor.connectors.rabbitmq.link import Channel, Link
-from reactor.connectors.rabbitmq.reading import read
+from reactor.connectors.rabbitmq.reading import now, read
 from reactor.core import TopicCorrupt, TopicError
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ class RabbitMQStreamConsumer(Consumer):
             if is_mark(properties):
                 continue
             _, type, key, headers, time, data = read(self._wire, properties, body)
+            time = now() if time is None else time
             place = f"{self._stream}@{offset}"
             found.append(Delivery(place, type, key, headers, time, data, (_ONLY, offset + 1)))
         if self._returned and self._link.idle:
