@@ -20,8 +20,11 @@ _name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _unfit = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^\s|\s$").search
 
 
-def written(headers: Mapping[str, str], id: str) -> bytes:
-    """Return the block of headers of a message. Raises ArgumentError for a name that can't be one."""
+def written(headers: Mapping[str, str], unique: str) -> bytes:
+    """Return the block of headers of a message, of which the stream stores one with this unique text.
+
+    Raises ArgumentError for a name that can't be one.
+    """
     lines = ["NATS/1.0"]
     escaped: list[str] = []
     for name, value in headers.items():
@@ -41,7 +44,7 @@ def written(headers: Mapping[str, str], id: str) -> bytes:
         lines.append(f"{name}: {value}")
     if escaped:
         lines.append(f"{_ESCAPED}: {','.join(escaped)}")
-    lines.append(f"Nats-Msg-Id: {id if _plain(id) else quote(id, safe=_SAFE)}\r\n\r\n")
+    lines.append(f"Nats-Msg-Id: {unique if _plain(unique) else quote(unique, safe=_SAFE)}\r\n\r\n")
     return "\r\n".join(lines).encode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 import anyio.lowlevel
@@ -43,6 +44,8 @@ class NatsProducer(Producer):
         self._inbox = ""
         self._flying: dict[int, bytes] = {}
         """What isn't confirmed, in order, by number: the commands as they were sent."""
+        self._refused: dict[int, bytes] = {}
+        """What the server has refused: the next call sends it again, and raises until it is stored."""
         self._bytes = 0
         self._number = 0
         self._moved = anyio.Event()
@@ -50,8 +53,7 @@ class NatsProducer(Producer):
         self._trouble = ""
 
     async def open(self) -> None:
-        self._flying.clear()
-        self._bytes = 0
+        self._forget()
         self._stream = self._error = None
         self._inbox = self._trouble = ""
         await self._line.open()
@@ -73,9 +75,10 @@ class NatsProducer(Producer):
     async def send(self, entries: Sequence[Entry]) -> None:
         await anyio.lowlevel.checkpoint()
         messages = self._messages(entries)
+        if self._refused:
+            await self.flush()
         at = 0
         while at < len(messages):
-            self._raise()
             link = await self._line.link()  # sends what is in flight, where it is a new one
             commands: list[bytes] = []
             size = 0
@@ -106,7 +109,8 @@ class NatsProducer(Producer):
         for at, entry in enumerate(entries):
             id = self._wire.id_of(entry)
             try:
-                block = written(self._wire.headers(entry, id=id), id)
+                # A stream may have other topics, too, with the same ids.
+                block = written(self._wire.headers(entry, id=id), f"{self._subject}/{id}")
             except (ArgumentError, ValueError) as error:
                 refused[at] = error
                 continue
@@ -141,9 +145,7 @@ class NatsProducer(Producer):
             if error.code in _LATER and not full:
                 self._later(str(error))
             else:
-                kind = TopicFull if full else TopicError
-                self._error = self._error or kind(f"{self._what}: {error}")
-                self._landed(number)
+                self._refuse(number, (TopicFull if full else TopicError)(f"{self._what}: {error}"))
         else:
             self._landed(number)
         self._moved.set()
@@ -152,14 +154,18 @@ class NatsProducer(Producer):
         command = self._flying.pop(number, None)
         if command is not None:
             self._bytes -= len(command)
+        else:
+            self._refused.pop(number, None)  # it was sent twice
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        command = self._flying.pop(number, None)
+        if command is not None:
+            self._bytes -= len(command)
+            self._refused[number] = command
+            self._error = self._error or error
 
     def _later(self, trouble: str) -> None:
         self._trouble = self._trouble or trouble
-
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
     async def _wait(self) -> None:
         """Wait for a confirmation; return also where the connection was replaced."""
@@ -169,7 +175,7 @@ class NatsProducer(Producer):
                 await anyio.sleep(_PAUSE)
                 link.fail(Gone(self._trouble))
                 return
-            if not self._flying or self._error is not None:
+            if not self._flying:
                 return
             self._moved = anyio.Event()
             with link.alive(), anyio.move_on_after(_STALLED) as stalled:
@@ -181,11 +187,29 @@ class NatsProducer(Producer):
 
     async def flush(self) -> None:
         await anyio.lowlevel.checkpoint()
-        while self._flying and self._error is None:
+        if self._refused:
+            await self._send_refused()
+        while self._flying:
             await self._wait()
-        self._raise()
+        if self._refused and self._error is not None:
+            raise self._error
+
+    async def _send_refused(self) -> None:
+        """Send it once more, with the same ids."""
+        link = await self._line.link()
+        refused = dict(sorted(self._refused.items()))
+        self._refused.clear()
+        self._error = None
+        self._flying |= refused
+        self._bytes += sum(map(len, refused.values()))
+        with suppress(Gone):  # the next connection sends all that is in flight
+            await link.write(list(refused.values()))
 
     async def close(self) -> None:
         await self._line.close()
+        self._forget()
+
+    def _forget(self) -> None:
         self._flying.clear()
+        self._refused.clear()
         self._bytes = 0
