@@ -28,7 +28,8 @@ _LOOK = 0.2
 class RabbitMQConsumer(Consumer):
     """Reads one queue, which it makes where it is missing; an ``own`` one goes when it is closed.
 
-    Without ``follow`` it ends behind as many messages as waited at its opening, or where the queue is empty.
+    Without ``follow`` it ends behind as many messages as waited when it was opened, and what it had returned and
+    comes again, or where the queue is empty.
     """
 
     def __init__(self, broker: RabbitMQBroker, queue: str, *, own: bool, follow: bool) -> None:
@@ -36,8 +37,8 @@ class RabbitMQConsumer(Consumer):
         self._broker = broker
         self._queue = queue
         self._own = own
-        self._left: int | None = None if follow else -1
-        """How many messages it still returns; -1: as many as it finds."""
+        self._left: int | None = None if follow else 0
+        """How many messages it still returns."""
         self._link = Link(broker.server, self._prepare, self._wake)
         self._wire = Wire(broker.topic, "amqp")
         self._came: deque[tuple[int, bool, Any, bytes]] = deque()
@@ -65,12 +66,14 @@ class RabbitMQConsumer(Consumer):
         self._order.clear()
         self._open.clear()
         self._twice.clear()
+        if self._left is not None:
+            self._left += len(self._out)  # they come again
         self._out.clear()
         self._ids.clear()
         await self._broker.declare_topic(channel)
         waiting = await self._broker.declare_queue(channel, self._queue, own=self._own)
-        if self._left == -1:
-            self._left = waiting
+        if self._left is not None:
+            self._left = max(self._left, waiting)
         await channel.basic_qos(prefetch_count=self.prefetch)
         channel.deliver = self._deliver
         await channel.basic_consume(self._queue, _nobody)
@@ -147,9 +150,13 @@ class RabbitMQConsumer(Consumer):
             return False
         try:
             declared = await self._link.call(self._link.channel.queue_declare(self._queue, passive=True))
+            if declared.message_count:
+                return False
+            # The answer may come before what is on its way already; the one to this comes behind that.
+            await self._link.call(self._link.channel.basic_qos(prefetch_count=self.prefetch))
         except FAILURES:
             return False
-        return not declared.message_count and not self._came
+        return not self._came
 
     async def settle(self, tokens: Sequence[Any]) -> None:
         link = self._link

@@ -1,0 +1,88 @@
+"""Where a reader that doesn't follow ends, and what one that is closed, or can't go on, leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from reactor import Topic, topic
+from reactor.connectors.rabbitmq import RabbitMQBroker
+from reactor.connectors.rabbitmq.link import Link
+from tests.brokers.rabbitmq.test_topics import Tick, numbers, opened, ticks
+from tests.servers.proxy import Proxy
+from tests.servers.rabbitmq import RabbitMQ
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def proxy(rabbitmq: RabbitMQ) -> Iterator[Proxy]:
+    with Proxy(rabbitmq.port) as proxy:
+        yield proxy
+
+
+def consumer_of(shop: Topic[Tick]) -> Any:
+    log = shop._log
+    assert isinstance(log, RabbitMQBroker)
+    return log.consumer("all", start="earliest", follow=False)
+
+
+async def rest(source: Any) -> list[int]:
+    """Read to the end, and commit what comes."""
+    got: list[int] = []
+    with anyio.fail_after(60):
+        while (records := await source.read(10)) is not None:
+            got += numbers(records)
+            await source.commit(source.position())
+    return got
+
+
+async def ready(rabbitmq: RabbitMQ, shop: Topic[Tick], count: int) -> None:
+    """Wait until the server has taken back what a reader had."""
+    log = shop._log
+    assert isinstance(log, RabbitMQBroker)
+    found = -1
+
+    async def look(channel: Any) -> None:
+        nonlocal found
+        found = await log.declare_queue(channel, log.queue_of("all"))
+
+    with anyio.fail_after(60):
+        while found != count:
+            link = Link(log.server, look, lambda: None)
+            await link.open()
+            await link.drop()
+
+
+async def test_what_comes_again_after_a_loss_doesnt_count_twice(rabbitmq: RabbitMQ, proxy: Proxy) -> None:
+    shop = ticks(rabbitmq, groups="all")
+    await shop.publish([Tick(n) for n in range(60)])
+    through = topic(rabbitmq.at(shop.name, port=proxy.port, prefetch=20), Tick)
+    async with opened(through.source("all", follow=False)) as source:
+        got = numbers(await source.read(15) or ())
+        await asyncio.to_thread(proxy.cut)
+        await ready(rabbitmq, shop, 60)
+        await asyncio.to_thread(proxy.mend)
+        await source.commit(len(got))
+        got += await rest(source)
+    assert sorted(got) == list(range(60))
+    assert await asyncio.to_thread(rabbitmq.emptied, f"{shop.name}.all")
+
+
+async def test_one_that_is_opened_again_begins_with_what_it_hadnt_settled(rabbitmq: RabbitMQ) -> None:
+    shop = ticks(rabbitmq, groups="all")
+    await shop.publish([Tick(n) for n in range(20)])
+    consumer = consumer_of(shop)
+    for _ in range(2):
+        await consumer.open()
+        got: list[bytes] = []
+        with anyio.fail_after(60):
+            while (found := await consumer.receive(100)) is not None:
+                got += [each.data for each in found]
+        await consumer.close()
+        assert len(got) == 20
+        await ready(rabbitmq, shop, 20)
