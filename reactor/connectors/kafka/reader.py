@@ -41,7 +41,7 @@ _ANSWER = 0.002
 """Seconds in which the answer to a commit may come."""
 
 _ALONE = 3.0
-"""Seconds after which a member that got no partition believes that it gets none."""
+"""Seconds after which a member that got no partition believes that it gets none, above ``revoke_patience``."""
 
 
 class Reader:
@@ -87,7 +87,7 @@ class Reader:
         self._paused: list[TopicPartition] = []
         self._full_since: float | None = None
         self._joined: float | None = None
-        """When the partitions were dealt last."""
+        """When the partitions were dealt last; None while the group goes on without this member."""
 
     def run(self, opened: Waiter[None]) -> None:
         """Be the thread; ``opened`` is told once the topic was found, or why not."""
@@ -321,7 +321,9 @@ class Reader:
         if self._joined is None:
             return False
         if not owned:
-            return self._group is None or time.monotonic() - self._joined > _ALONE
+            # Who has them may hold them for so long.
+            alone = _ALONE + self._settings.revoke_patience
+            return self._group is None or time.monotonic() - self._joined > alone
         return all(name in self._incoming.done for name in owned)
 
     def _discover(self, consumer: Consumer) -> None:
@@ -382,6 +384,7 @@ class Reader:
         self._joined = time.monotonic()
         if not names:
             return
+        self.shelf.resume()
         shelf, lives = self.shelf, self._lives
         ids = self._asked(self._called.topics(names))
         committed = {} if self._group is None else self.starts.committed(consumer, names)
@@ -395,6 +398,8 @@ class Reader:
         if self._paused:
             consumer.pause(assigned)
             self._paused += assigned
+        else:
+            consumer.resume(assigned)  # it may have been paused when it went
         self.parts.came(names)
         for name in names:
             self._turns[name] = self._turns.get(name, 0) + 1
@@ -434,6 +439,7 @@ class Reader:
         log.warning("%s: the group has gone on without this member, which begins anew", self._url)
         self.shelf.drop(set(names))
         self._gone(names)
+        self._joined = None
         consumer.incremental_unassign(list(places))
 
     def _gone(self, names: Sequence[str]) -> None:

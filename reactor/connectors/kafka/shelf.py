@@ -111,6 +111,10 @@ class Shelf:
             self.ended = True
             self._wake()
 
+    def resume(self) -> None:
+        with self.changed:
+            self.ended = False
+
     def fail(self, error: BaseException) -> None:
         with self.changed:
             self.error = self.error or error
@@ -130,6 +134,7 @@ class Shelf:
             kept = (lot.without(names) for lot in self._lots)
             self._lots = deque(lot for lot in kept if lot.parts)
             self._held = sum(len(lot.parts) for lot in self._lots)
+            self.ended = False
             for name in names:
                 self.reached.pop(name, None)
 
