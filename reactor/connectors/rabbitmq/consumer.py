@@ -26,7 +26,7 @@ _LOOK = 0.2
 
 
 class RabbitMQConsumer(Consumer):
-    """Reads one queue, which it makes where it is missing; an ``own`` one goes when it is closed.
+    """Reads one queue, made where it is missing; an ``own`` one goes when it is closed and all of it is settled.
 
     Without ``follow`` it ends behind as many messages as waited when it was opened, and what it had returned and
     comes again, or where the queue is empty.
@@ -56,6 +56,8 @@ class RabbitMQConsumer(Consumer):
         self._settled: dict[str, None] = {}
         """The last names that were settled: after a crash the server may not know."""
         self._remembered = max(2 * self.prefetch, 10_000)
+        self._tag = ""
+        """What the server knows this reader by."""
         self._arrived = anyio.Event()
 
     async def open(self) -> None:
@@ -76,7 +78,7 @@ class RabbitMQConsumer(Consumer):
             self._left = max(self._left, waiting)
         await channel.basic_qos(prefetch_count=self.prefetch)
         channel.deliver = self._deliver
-        await channel.basic_consume(self._queue, _nobody)
+        self._tag = (await channel.basic_consume(self._queue, _nobody)).consumer_tag or ""
 
     def _deliver(self, tag: int, again: bool, properties: Any, body: bytes) -> None:
         self._order.append(tag)
@@ -204,11 +206,18 @@ class RabbitMQConsumer(Consumer):
         if self._own and self._link.up:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
                 try:
-                    await self._link.channel.queue_delete(self._queue)
+                    await self._delete()
                 except FAILURES:
                     pass  # it expires
         await self._link.drop()
         self._came.clear()
+
+    async def _delete(self) -> None:
+        """Delete the own queue, unless there is something in it: it may be opened again."""
+        channel = self._link.channel
+        await channel.basic_cancel(self._tag)  # nothing is delivered behind the answer
+        if not self._open:
+            await channel.queue_delete(self._queue, if_empty=True)
 
 
 async def _nobody(message: Any) -> None:

@@ -12,7 +12,8 @@ import pytest
 from reactor import Topic, topic
 from reactor.connectors.rabbitmq import RabbitMQBroker
 from reactor.connectors.rabbitmq.link import Link
-from tests.brokers.rabbitmq.test_topics import Tick, numbers, opened, ticks
+from reactor.core import DecodeError
+from tests.brokers.rabbitmq.test_topics import Tick, numbers, opened, send, some, ticks
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMQ
 
@@ -86,3 +87,24 @@ async def test_one_that_is_opened_again_begins_with_what_it_hadnt_settled(rabbit
         await consumer.close()
         assert len(got) == 20
         await ready(rabbitmq, shop, 20)
+
+
+async def test_a_reader_without_a_group_that_is_opened_again_goes_on(rabbitmq: RabbitMQ) -> None:
+    shop = ticks(rabbitmq)
+    source = shop.source()
+    async with opened(source):
+        await shop.publish([Tick(n) for n in range(3)])
+        await send(rabbitmq, shop.name, b"no JSON", message_id="bad")
+        await shop.publish([Tick(n) for n in range(3, 8)])
+        assert numbers(await some(source, 3)) == [0, 1, 2]
+        with pytest.raises(DecodeError):
+            await some(source, 1)
+    rejected: list[bytes | None] = []
+    source.reject = lambda record, error: rejected.append(record.raw)
+    async with opened(source):
+        await source.seek(3)
+        assert numbers(await some(source, 5)) == [3, 4, 5, 6, 7]
+        await source.commit(9)
+    assert rejected == [b"no JSON"]
+    queues = await asyncio.to_thread(rabbitmq.queues)
+    assert not [name for name in queues if name.startswith(f"{shop.name}.")]
