@@ -21,6 +21,8 @@ from reactor.core import TopicError
 
 _SECOND = 1_000_000_000
 _GOODBYE = 3.0
+_PAUSE = 0.5
+"""Seconds between two newer messages that one that doesn't follow takes, while it waits for those of others."""
 _REMEMBERED = 10_000
 """So many acknowledgements are said again after a reconnect, and their messages known if they come again: a server
 writes its record of acknowledgements a moment later than it answers, and a kill takes that moment from it."""
@@ -53,6 +55,9 @@ class GroupConsumer(Pull):
         self._group = group
         self._start: From = start
         self._held: dict[int, _Held] = {}
+        self._newer: set[int] = set()
+        """What is held of what came after the end, of one that doesn't follow: given back, it would come again."""
+        self._pause = False
         self._opening = 0
         self._connection = 0
         self._ack_wait = settings.ack_wait
@@ -67,6 +72,7 @@ class GroupConsumer(Pull):
     async def open(self) -> None:
         self._opening += 1
         self._held.clear()
+        self._newer.clear()
         await super().open()
         self._keeping_on = anyio.CancelScope()
         self._keeping = asyncio.create_task(self._keep(), name=f"leases of {self._what}")
@@ -98,9 +104,12 @@ class GroupConsumer(Pull):
         self._held[sequence] = _Held(message.reply, message.time, self._connection, now)
         if self._last is None or sequence <= self._last:
             self._buffer.append(self._delivery(message, (self._opening, sequence)))
+        else:
+            self._newer.add(sequence)
+            self._pause = True
 
     def _room(self) -> int:
-        return self._settings.prefetch - len(self._held)
+        return self._settings.prefetch - len(self._held) + len(self._newer)
 
     async def _left(self, link: Link) -> Literal["more", "waiting", "none"]:
         assert self._last is not None
@@ -110,6 +119,9 @@ class GroupConsumer(Pull):
             return "more"
         elsewhere = state["num_ack_pending"] - len(self._held)
         if elsewhere > 0 and state["ack_floor"]["stream_seq"] < self._last:
+            if self._pause:
+                await anyio.sleep(_PAUSE)
+                self._pause = False
             return "waiting"
         return "none"
 

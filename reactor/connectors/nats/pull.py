@@ -158,10 +158,10 @@ class Pull(Consumer):
                 )
         elif not self._buffer:
             left = await self._left(link)
-            if left == "none" or room < 1:
+            if left == "none":
                 return True
             if left == "more":
-                await self._request(link, batch=room, no_wait=True)
+                await self._request(link, batch=max(room, 1), no_wait=True)
             else:
                 await self._request(link, batch=1, expires=round(_PAUSE * _SECOND))
         return False

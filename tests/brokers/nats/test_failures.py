@@ -12,13 +12,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import msgspec
+import nats
 import pytest
 
 from reactor import Pipeline, Stream, topic
 from reactor.core import Cancelled
 from reactor.operators import RateLimit
 from tests.brokers.nats.proxy import Proxy
-from tests.servers.nats import NatsServer
+from tests.servers.nats import PASSWORD, USER, NatsServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -110,6 +111,39 @@ async def test_the_group_of_a_killed_process_goes_on(url: Url, name: str) -> Non
     await source.commit(12)
     await nothing_comes(source, 0.3)
     await source.close()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_what_a_dead_reader_held_is_waited_for_while_newer_events_come(
+    nats_server: NatsServer, url: Url, name: str, more: int
+) -> None:
+    ticks_ = topic(url(ack_wait=2, prefetch=10), Tick)
+    await ticks_.publish(ticks(5))
+    made = ticks_.source("group")
+    await made.open()
+    await made.close()
+    client = await nats.connect(f"nats://127.0.0.1:{nats_server.port}", user=USER, password=PASSWORD)
+    dead = await client.jetstream().pull_subscribe_bind("group", name.replace(".", "_"))
+    assert len(await dead.fetch(5, timeout=20)) == 5
+    await client.close()
+    await ticks_.publish(ticks(more, 5))
+
+    source = ticks_.source("group", follow=False)
+    await source.open()
+    await ticks_.publish(ticks(20, 10))
+    assert sorted(await take(source, 5 + more, 40)) == list(range(5 + more))
+    await source.commit(5 + more)
+    with anyio.fail_after(20):
+        assert await source.read(10) is None
+    await source.close()
+    rest = ticks_.source("group", follow=False)
+    await rest.open()
+    got: list[int] = []
+    while len(got) < 20:
+        got += await take(rest, 5)
+        await rest.commit(len(got))
+    assert sorted(got) == list(range(10, 30))
+    await rest.close()
 
 
 # The server --------------------------------------------------------------------------------------------------
