@@ -15,7 +15,7 @@ from reactor.connectors.log import From
 from reactor.connectors.nats.link import ApiError, Gone, Link
 from reactor.connectors.nats.pull import Arrived, Pull
 from reactor.connectors.nats.settings import Nats
-from reactor.connectors.nats.streams import Stream, read_from
+from reactor.connectors.nats.streams import Stream, find, read_from
 from reactor.core import TopicError
 
 _ONLY = "stream"
@@ -36,12 +36,15 @@ class StreamReader(Pull):
         """The sequence to go on with; None: where it starts."""
         self._begun: dict[str, int] = {}
         """The end at which it began first."""
+        self._created = ""
+        """When the stream was made that it has read from."""
 
     async def open(self) -> None:
         self._next = self._settled
         await super().open()
 
     async def _join(self, link: Link, stream: Stream, *, first: bool) -> str:
+        self._check(stream)
         if self._next is None and self._start == "latest":
             self._next = stream.last + 1
             self._begun.setdefault(_ONLY, self._next)
@@ -52,6 +55,17 @@ class StreamReader(Pull):
         except ApiError as error:
             raise TopicError(f"{self._what}: {error}") from error
         return name
+
+    def _check(self, stream: Stream) -> None:
+        """Raise TopicError where the sequence to go on with is of another stream than this one."""
+        another = self._created not in ("", stream.created)
+        if self._next is not None and (another or self._next > stream.end + 1):
+            raise TopicError(
+                f"{self._what}: stream {stream.name} was made again, or has lost messages: it was made "
+                f"{stream.created} and ends with {stream.end}, and this reader goes on at {self._next}; "
+                "delete its checkpoint, and start it again"
+            )
+        self._created = stream.created
 
     def _take(self, message: Arrived) -> None:
         if self._next is not None and message.sequence < self._next:
@@ -78,7 +92,7 @@ class StreamReader(Pull):
         while True:
             link = await self._line.link()
             try:
-                assert self._stream is not None
+                self._stream = await find(link, self._subject, self._settings, self._what, create=False)
                 self._consumer = await self._join(link, self._stream, first=False)
                 await self._listen(link)
                 return

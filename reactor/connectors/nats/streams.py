@@ -27,6 +27,10 @@ class Stream(NamedTuple):
     """The sequence of the topic's last message as of looking; 0: it has none."""
     largest: int
     """Bytes of the largest message that the stream takes; -1: it doesn't say."""
+    end: int
+    """The sequence of the stream's last message, of whatever topic."""
+    created: str
+    """When the stream was made."""
 
 
 def checked(subject: str, url: str) -> str:
@@ -87,7 +91,7 @@ async def find(link: Link, subject: str, settings: Nats, what: str, *, create: b
 
 async def _looked_at(link: Link, info: dict[str, Any], subject: str) -> Stream:
     config, name = info["config"], info["config"]["name"]
-    last = info["state"]["last_seq"]
+    last = end = info["state"]["last_seq"]
     if last and config.get("subjects") != [subject]:
         try:
             found = await link.api(f"STREAM.MSG.GET.{name}", last_by_subj=subject)
@@ -96,7 +100,7 @@ async def _looked_at(link: Link, info: dict[str, Any], subject: str) -> Stream:
             if error.err_code != _NO_MESSAGE:
                 raise
             last = 0
-    return Stream(name, last, config.get("max_msg_size", -1))
+    return Stream(name, last, config.get("max_msg_size", -1), end, info["created"])
 
 
 async def _make(link: Link, name: str | None, subject: str, settings: Nats, what: str) -> dict[str, Any]:

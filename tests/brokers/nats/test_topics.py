@@ -319,6 +319,46 @@ async def test_two_topics_dont_share_a_streams_name_by_chance(nats_server: NatsS
     assert numbers([record async for record in other.records("earliest")]) == [2]
 
 
+async def test_a_stream_that_is_made_again_while_it_is_read_is_an_error(
+    nats_server: NatsServer, url: Url, name: str
+) -> None:
+    ticks_ = topic(url(), Tick)
+    await ticks_.publish(ticks(5))
+    source = ticks_.source(start="earliest")
+    await source.open()
+    assert numbers(await read(source, 5)) == list(range(5))
+    bookmark = source.bookmark(5)
+    client = await client_of(nats_server)
+    await client.jetstream().delete_stream(name.replace(".", "_"))
+    await client.close()
+    await topic(url(), Tick).publish(ticks(8))
+    with anyio.fail_after(40), pytest.raises(TopicError, match="was made again"):
+        await source.read(1)
+    await source.close()
+
+    client = await client_of(nats_server)
+    await client.jetstream().delete_stream(name.replace(".", "_"))
+    await client.close()
+    await topic(url(), Tick).publish(ticks(3))
+    other = ticks_.source(start="earliest")
+    await other.open()
+    with pytest.raises(TopicError, match="ends with 3, and this reader goes on at 6; delete its checkpoint"):
+        await other.restore(5, bookmark)
+    await other.close()
+
+
+async def test_without_a_group_it_goes_back_to_what_came_after_it_was_opened(url: Url) -> None:
+    ticks_ = topic(url(), Tick)
+    source = ticks_.source(start="earliest")
+    await source.open()
+    await ticks_.publish(ticks(10))
+    assert numbers(await read(source, 10)) == list(range(10))
+    bookmark = source.bookmark(5)
+    await source.restore(5, bookmark)
+    assert numbers(await read(source, 5)) == [5, 6, 7, 8, 9]
+    await source.close()
+
+
 async def test_a_group_that_is_deleted_while_it_is_read_is_an_error(
     nats_server: NatsServer, url: Url, name: str
 ) -> None:
