@@ -29,6 +29,16 @@ def parsed(id: bytes | str) -> Id:
     return int(before), int(after or 0)
 
 
+def written(id: Id) -> str:
+    return f"{id[0]}-{id[1]}"
+
+
+def just_before(id: bytes) -> bytes:
+    """Return the highest id below one; reading begins behind it."""
+    millisecond, number = parsed(id)
+    return written((millisecond, number - 1) if number else (millisecond - 1, LAST)).encode()
+
+
 def before(moment: datetime) -> str:
     """Return the last id that an entry can have that was stored earlier."""
     millisecond = max(microseconds(moment, "start") // 1000, 1)
@@ -144,17 +154,30 @@ class Portion:
     def __init__(self) -> None:
         self._typical = self._bytes // 16
         self._waiting = 0
+        self._asked = self.most
+        self._bound = float(self.most)
 
     def next(self, room: int) -> int:
         """Return how many, at most ``room``; 0 where enough waits already."""
         if self._waiting >= self._bytes:
             return 0
-        return min(room, self.most, max(self._bytes // self._typical, 1))
+        return self.page(room)
+
+    def page(self, room: int) -> int:
+        """Return how many, at most ``room``, make a reply of a good size."""
+        count = min(room, int(self._bound), max(self._bytes // self._typical, 1))
+        self._asked = max(count, 1)
+        return count
+
+    def slow(self) -> None:
+        """A reply took too long: ask for half as many, and for slowly more with each reply that comes."""
+        self._bound = max(self._asked / 2, 1.0)
 
     def came(self, deliveries: Sequence[Delivery]) -> None:
         size = sum(len(each.data) + 256 for each in deliveries)
         self._typical = max(size // max(len(deliveries), 1), 1)
         self._waiting += size
+        self._bound = min(self._bound * 17 / 16, self.most)
 
     def gone(self, deliveries: Sequence[Delivery]) -> None:
         self._waiting -= sum(len(each.data) + 256 for each in deliveries)

@@ -12,7 +12,7 @@ from typing import Any
 
 from reactor.connectors.brokers import Consumer, Delivery
 from reactor.connectors.log import From
-from reactor.connectors.redis.entries import Entries, Id, Portion, before, parsed
+from reactor.connectors.redis.entries import Entries, Id, Portion, before, just_before, parsed, written
 from reactor.connectors.redis.lease import RELEASED, Lease, new_name
 from reactor.connectors.redis.place import Link, Place
 from reactor.connectors.redis.reader import last_id
@@ -24,12 +24,16 @@ _BLOCK = 0.5
 
 _CLOSING = 3.0
 
+_PAGE = 1000
+"""Ids that are asked for at once."""
+
 
 class GroupConsumer(Consumer):
     """One reader of a group. One task reads ahead, up to ``prefetch``, and one renews what is in flight.
 
     What the server has handed out to this reader and the reader hasn't received (a connection was lost) is asked
-    for again by ``_own``; what it had received is known by its ids, and is left out there.
+    for again by ``_own``; what it had received is known by its ids, and is left out there. What is beyond the end
+    of one that doesn't follow is given back as it comes.
     """
 
     positional = False
@@ -59,6 +63,8 @@ class GroupConsumer(Consumer):
         self._error: Exception | None = None
         self._ended = False
         self._swept = 0.0
+        self._doubtful: float | None = None
+        """When it connected, until all that was handed out before is known."""
         self._name = new_name()
         self._lease = Lease(place, self._group, self._name)
         self._link = link = place.link()
@@ -136,11 +142,15 @@ class GroupConsumer(Consumer):
 
     async def _step(self, link: Link) -> None:
         """Get the next entries, or find that there is no room, or no end."""
+        now = asyncio.get_running_loop().time()
         if not link.connected:
             await link.connect()
-            await self._own(link)
-        now = asyncio.get_running_loop().time()
+            self._doubtful, self._swept = now, 0.0
         if now - self._swept >= _BLOCK:
+            if self._doubtful is not None:
+                await self._own(link)
+                if now - self._doubtful > 2 * _BLOCK:  # a read that waited under the old connection has ended
+                    self._doubtful = None
             await self._read(link, 1, _NOTHING_BEHIND)  # a sign of life: one that waits gives none
             await self._claim(link)
             self._swept = now
@@ -163,31 +173,52 @@ class GroupConsumer(Consumer):
 
     async def _read(self, link: Link, count: int, at: bytes, block: bool = False) -> list[Any]:
         blocking = (b"BLOCK", int(_BLOCK * 1000)) if block else ()
-        (reply,) = await link.ask(
-            (
-                *(b"XREADGROUP", b"GROUP", self._group.encode(), self._name, b"COUNT", count, *blocking),
-                *(b"STREAMS", self._place.key, at),
-            ),
+        reply = await self._ask(
+            link,
+            *(b"XREADGROUP", b"GROUP", self._group.encode(), self._name, b"COUNT", count, *blocking),
+            *(b"STREAMS", self._place.key, at),
             blocking=_BLOCK,
         )
         return list(reply[0][1]) if reply else []
 
+    async def _ask(self, link: Link, *command: Any, blocking: float = 0.0) -> Any:
+        """Run one command; where its reply takes too long, less is asked for next time."""
+        try:
+            (reply,) = await link.ask(command, blocking=blocking)
+        except TimeoutError:
+            self._portion.slow()
+            raise
+        return reply
+
     async def _own(self, link: Link) -> None:
-        """Take what was handed out to this reader and never arrived."""
-        at = b"0-0"
-        while found := await self._read(link, self._portion.most, at):
-            at = found[-1][0]
-            await self._take(found)
+        """Take what was handed out to this reader and never arrived. Of what it has, only ids are sent."""
+        pending = (b"XPENDING", self._place.key, self._group.encode())
+        at = b"-"
+        while rows := await self._ask(link, *pending, at, b"+", _PAGE, self._name):
+            at = b"(" + rows[-1][0]
+            missing = [row[0] for row in rows if row[0].decode() not in self._known]
+            while missing:
+                count = self._portion.page(len(missing))
+                found = await self._read(link, count, just_before(missing[0]))
+                if not found:
+                    break
+                await self._take(found)
+                last = parsed(found[-1][0])
+                missing = [id for id in missing if parsed(id) > last]
 
     async def _claim(self, link: Link) -> None:
         """Take what others gave back, or left behind."""
         at = b"0-0"
         while (count := self._free()) > 0:
-            (reply,) = await link.ask(
-                (
-                    *(b"XAUTOCLAIM", self._place.key, self._group.encode(), self._name, self._min_idle, at),
-                    *(b"COUNT", count),
-                )
+            if self._end is not None:
+                ids = await self._left_behind(link, at, self._end, count)
+                if not ids:
+                    return
+                at, count = ids[0], len(ids)
+            reply = await self._ask(
+                link,
+                *(b"XAUTOCLAIM", self._place.key, self._group.encode(), self._name, self._min_idle, at),
+                *(b"COUNT", count),
             )
             self._gone(len(reply[2]) if len(reply) > 2 else 0)
             await self._take([row for row in reply[1] if row is not None])
@@ -195,8 +226,18 @@ class GroupConsumer(Consumer):
             if at == b"0-0":
                 return
 
+    async def _left_behind(self, link: Link, at: bytes, end: Id, count: int) -> list[bytes]:
+        """Return ids of what may be taken: XAUTOCLAIM itself knows no end."""
+        rows = await self._ask(
+            link,
+            *(b"XPENDING", self._place.key, self._group.encode(), b"IDLE", self._min_idle),
+            *(at, written(end), count),
+        )
+        return [row[0] for row in rows]
+
     async def _take(self, found: Sequence[Any]) -> None:
         removed: list[bytes] = []
+        beyond: list[bytes] = []
         end = self._end
         taken: list[Delivery] = []
         for name, fields in found:
@@ -206,9 +247,11 @@ class GroupConsumer(Consumer):
             if fields is None:
                 removed.append(name)
                 continue
+            if end is not None and parsed(id) > end:
+                beyond.append(name)
+                continue
             self._known.add(id)
-            if end is None or parsed(id) <= end:  # what is beyond the end is given back when it closes
-                taken.append(self._entries.read(name, fields, id))
+            taken.append(self._entries.read(name, fields, id))
         if taken:
             self._portion.came(taken)
             self._buffer.extend(taken)
@@ -217,6 +260,9 @@ class GroupConsumer(Consumer):
             assert self._lease is not None
             await self._lease.settle(removed)
             self._gone(len(removed))
+        if beyond:
+            assert self._lease is not None
+            await self._lease.give_back(beyond)
 
     def _gone(self, count: int) -> None:
         if count:
@@ -234,7 +280,7 @@ class GroupConsumer(Consumer):
         """
         assert self._lease is not None
         assert self._end is not None
-        until = f"{self._end[0]}-{self._end[1]}"
+        until = written(self._end)
         seen: dict[bytes, int] = {}
         alive: set[bytes] = set()
         while True:

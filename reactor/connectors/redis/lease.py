@@ -151,15 +151,21 @@ class Lease:
         try:
             await self._script(_LEAVE, self.name, RELEASED, _LONG_AGO)
         except errors.NoPermissionError:
-            await self._give_back()
+            await self._release_all()
 
-    async def _give_back(self) -> None:
+    async def _release_all(self) -> None:
         """Where scripts aren't allowed. The reader stays on the list, until someone may forget it."""
         while rows := await self._pending(self.name, b"-", b"+", _PAGE):
-            ids = [row[0] for row in rows]
-            await self._link.ask(
-                (b"XCLAIM", self._place.key, self._group, RELEASED, 0, *ids, b"IDLE", _LONG_AGO, b"JUSTID")
-            )
+            await self._release([row[0] for row in rows])
+
+    async def give_back(self, ids: Sequence[bytes]) -> None:
+        """Give back some of what this reader has, for others to take at once."""
+        await self._ask(lambda: self._release(ids))
+
+    async def _release(self, ids: Sequence[bytes]) -> None:
+        await self._link.ask(
+            (b"XCLAIM", self._place.key, self._group, RELEASED, 0, *ids, b"IDLE", _LONG_AGO, b"JUSTID")
+        )
 
     async def _script(self, text: bytes, *args: Any) -> None:
         await self._link.ask((b"EVAL", text, 1, self._place.key, self._group, *args))

@@ -8,7 +8,7 @@ from typing import Any
 
 from reactor.connectors.brokers import Consumer, Delivery
 from reactor.connectors.log import From
-from reactor.connectors.redis.entries import LAST, Entries, Id, Portion, before, parsed
+from reactor.connectors.redis.entries import LAST, Entries, Id, Portion, before, parsed, written
 from reactor.connectors.redis.place import Link, Place
 
 _BLOCK = 1.0
@@ -86,10 +86,14 @@ class LogConsumer(Consumer):
 
     async def _more(self, link: Link, count: int) -> list[Any]:
         block: tuple[Any, ...] = (b"BLOCK", int(_BLOCK * 1000)) if self._follow else ()
-        at = f"{self._at[0]}-{self._at[1]}"
-        (reply,) = await link.ask(
-            (b"XREAD", b"COUNT", count, *block, b"STREAMS", self._place.key, at), blocking=_BLOCK
-        )
+        at = written(self._at)
+        try:
+            (reply,) = await link.ask(
+                (b"XREAD", b"COUNT", count, *block, b"STREAMS", self._place.key, at), blocking=_BLOCK
+            )
+        except TimeoutError:
+            self._portion.slow()
+            raise
         return list(reply[0][1]) if reply else []
 
     async def settle(self, tokens: Sequence[Any]) -> None:

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from reactor import topic
 from reactor.core import TopicCorrupt
@@ -202,6 +207,36 @@ async def test_without_following_what_comes_later_is_left(redis_server: Redis) -
         assert await all_of(source) == list(range(25, 30))
 
 
+async def test_without_following_what_others_give_back_beyond_the_end_is_left(redis_server: Redis) -> None:
+    url = redis_server.topic("prefetch=10&claim_idle=600")
+    orders = topic(url, Tick)
+    await orders.publish([Tick(n) for n in range(30)])
+    async with opened(orders.source("g", follow=False)) as ends:
+        await until(lambda: _pending(redis_server, orders.name, 10), "it reads ahead")
+        async with opened(orders.source("g")) as other:
+            assert await take(other, 20, commit=True) == list(range(10, 30))
+            await orders.publish([Tick(n) for n in range(30, 40)])
+            await until(lambda: _pending(redis_server, orders.name, 20), "so does the other one")
+        assert await take(ends, 10, commit=True) == list(range(10))
+        assert await all_of(ends) == []
+        async with opened(orders.source("g", follow=False)) as later:
+            assert await all_of(later) == list(range(30, 40))
+
+
+async def test_without_following_what_was_read_beyond_the_end_is_given_back(redis_server: Redis) -> None:
+    orders = topic(redis_server.topic("prefetch=7&claim_idle=600"), Tick)
+    await orders.publish([Tick(n) for n in range(10)])
+    async with opened(orders.source("g", follow=False)) as ends:
+        await until(lambda: _pending(redis_server, orders.name, 7), "it reads ahead")
+        await orders.publish([Tick(n) for n in range(10, 20)])
+        assert await take(ends, 7, commit=True) == list(range(7))
+        assert await take(ends, 3) == [7, 8, 9]
+        async with opened(orders.source("g")) as other:
+            assert sorted(await take(other, 10, commit=True)) == list(range(10, 20))
+        await settle(ends)
+        assert await all_of(ends) == []
+
+
 async def test_entries_that_were_trimmed_are_counted_and_told(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,6 +276,101 @@ async def test_what_was_handed_out_and_never_arrived_comes(redis_server: Redis) 
             assert await take(source, 5) == list(range(5, 10))  # and not the first five again
             await settle(source)
     assert await _pending(redis_server, orders.name, 0)
+
+
+async def test_what_never_arrived_comes_though_the_first_command_afterwards_fails(
+    redis_server: Redis,
+) -> None:
+    orders = topic(redis_server.topic("claim_idle=600"), Tick)
+    async with opened(orders.source("g")) as source, _held(redis_server, orders, source) as asks:
+
+        async def lose(*commands: Any, **options: Any) -> Any:
+            await asks.hand_out(range(5, 10))
+            raise await asks.lost()
+
+        async def fail(*commands: Any, **options: Any) -> Any:
+            raise ResponseError("MISCONF Redis is configured to save RDB snapshots")
+
+        asks.next += [lose, fail]
+        assert await take(source, 5) == list(range(5, 10))
+
+
+async def test_what_the_old_connection_takes_after_the_new_one_is_made_comes(redis_server: Redis) -> None:
+    """A read still waits at the server, which hasn't heard that its connection is gone."""
+    orders = topic(redis_server.topic("claim_idle=600"), Tick)
+    async with opened(orders.source("g")) as source, _held(redis_server, orders, source) as asks:
+
+        async def lose(*commands: Any, **options: Any) -> Any:
+            raise await asks.lost()
+
+        async def late(*commands: Any, **options: Any) -> Any:
+            found = await asks.ask(*commands, **options)
+            if found[0]:  # it asks until nothing comes
+                asks.next.append(late)
+            else:
+                await asks.hand_out(range(5, 10))
+            return found
+
+        asks.next += [lose, late]
+        assert await take(source, 5) == list(range(5, 10))
+
+
+async def test_what_never_arrived_comes_in_parts_that_get_through(redis_server: Redis) -> None:
+    orders = topic(redis_server.topic("claim_idle=600"), Tick)
+    async with opened(orders.source("g")) as source, _held(redis_server, orders, source) as asks:
+
+        async def lose(*commands: Any, **options: Any) -> Any:
+            await asks.hand_out(range(5, 25))
+            asks.always = narrow
+            raise await asks.lost()
+
+        async def narrow(*commands: Any, **options: Any) -> Any:
+            """A reply of more than ten entries takes too long."""
+            found = await asks.ask(*commands, **options)
+            if commands[0][0] == b"XREADGROUP" and found[0] and len(found[0][0][1]) > 10:
+                await asks.lost()
+                raise TimeoutError
+            return found
+
+        asks.next.append(lose)
+        assert await take(source, 20) == list(range(5, 25))
+
+
+class _Asks:
+    """What a reader asks the server for, for a test to come between."""
+
+    def __init__(self, server: Redis, orders: Any, consumer: Any) -> None:
+        self._server = server
+        self._orders = orders
+        self._consumer = consumer
+        self.next: list[Callable[..., Awaitable[Any]]] = []
+        """Take the place of the next calls."""
+        self.ask = self.always = consumer._link.ask
+
+    async def __call__(self, *commands: Any, **options: Any) -> Any:
+        return await (self.next.pop(0) if self.next else self.always)(*commands, **options)
+
+    async def lost(self) -> Exception:
+        await self._consumer._link.close()
+        return RedisConnectionError("cut by the test")
+
+    async def hand_out(self, numbers: range) -> None:
+        """Publish, and deliver into nowhere: under the reader's name."""
+        await self._orders.publish([Tick(n) for n in numbers])
+        at = ("STREAMS", self._orders.name, ">")
+        await ask(self._server, "XREADGROUP", "GROUP", "g", self._consumer._name, *at)
+
+
+@asynccontextmanager
+async def _held(server: Redis, orders: Any, source: Any) -> AsyncGenerator[_Asks, None]:
+    """The reader holds five events, and all that it asks for passes through here."""
+    await orders.publish([Tick(n) for n in range(5)])
+    assert await take(source, 5) == list(range(5))
+    asks = _Asks(server, orders, source._consumer)
+    source._consumer._link.ask = asks
+    yield asks
+    await settle(source)
+    assert await _pending(server, orders.name, 0)
 
 
 async def test_a_network_that_swallows_everything_is_a_pause(redis_server: Redis) -> None:
