@@ -13,10 +13,11 @@ from reactor.connectors.brokers import Consumer, Delivery, Wire
 from reactor.connectors.rabbitmq.errors import FAILURES
 from reactor.connectors.rabbitmq.frames import acknowledging
 from reactor.connectors.rabbitmq.link import Channel, Link
-from reactor.connectors.rabbitmq.reading import named, now, read
+from reactor.connectors.rabbitmq.reading import UNREADABLE, named, now, read, unreadable
 
 if TYPE_CHECKING:
     from reactor.connectors.rabbitmq.broker import RabbitMQBroker
+    from reactor.core import TopicError
 
 Token = tuple[int, int, str]
 """The generation of the connection, the delivery's tag, the message's name."""
@@ -59,11 +60,22 @@ class RabbitMQConsumer(Consumer):
         self._tag = ""
         """What the server knows this reader by."""
         self._arrived = anyio.Event()
+        self._unreadable: TopicError | None = None
+        """Raised by the next connection."""
 
     async def open(self) -> None:
+        self._unreadable = None
         await self._link.open()
 
     async def _prepare(self, channel: Channel) -> None:
+        if self._unreadable is not None:
+            raise self._unreadable
+        try:
+            await self._begin(channel)
+        except UNREADABLE as error:
+            raise unreadable(self._broker.url, self._queue, error) from error
+
+    async def _begin(self, channel: Channel) -> None:
         self._came.clear()
         self._order.clear()
         self._open.clear()
@@ -88,6 +100,8 @@ class RabbitMQConsumer(Consumer):
             self._arrived.set()
 
     def _wake(self) -> None:
+        if isinstance(reason := self._link.reason, UNREADABLE):
+            self._unreadable = unreadable(self._broker.url, self._queue, reason)
         self._arrived.set()
 
     async def _again(self) -> None:
@@ -156,7 +170,7 @@ class RabbitMQConsumer(Consumer):
                 return False
             # The answer may come before what is on its way already; the one to this comes behind that.
             await self._link.call(self._link.channel.basic_qos(prefetch_count=self.prefetch))
-        except FAILURES:
+        except (*FAILURES, *UNREADABLE):
             return False
         return not self._came
 
@@ -171,7 +185,7 @@ class RabbitMQConsumer(Consumer):
                 link.put(acknowledging(self._acknowledged([*twice, *(tag for _, tag, _ in mine)])))
                 # The server answers this behind them.
                 await link.call(channel.basic_qos(prefetch_count=self.prefetch))
-            except FAILURES:
+            except (*FAILURES, *UNREADABLE):
                 await self._broken()
             else:
                 if link.generation == generation:
@@ -207,7 +221,7 @@ class RabbitMQConsumer(Consumer):
             with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
                 try:
                     await self._delete()
-                except FAILURES:
+                except (*FAILURES, *UNREADABLE):
                     pass  # it expires
         await self._link.drop()
         self._came.clear()

@@ -27,6 +27,9 @@ Spec = int | datetime | str
 _EMPTY = 0.3
 """Seconds without a message after which a stream is taken for empty."""
 
+_LATEST = 30.0
+"""Seconds in which a mark comes that is confirmed; else the stream, or the connection, is gone."""
+
 _BACK = 100
 """How many offsets are looked at where the last message is a mark."""
 
@@ -61,6 +64,9 @@ async def look(channel: Channel, stream: str, spec: Spec, prefetch: int, *, whol
             data = body
         arrived.set()
 
+    def closed(_: object) -> None:
+        arrived.set()
+
     await channel.basic_qos(prefetch_count=prefetch)
     channel.deliver = deliver
     said = await channel.basic_consume(stream, nobody, arguments={OFFSET: spec})
@@ -68,7 +74,12 @@ async def look(channel: Channel, stream: str, spec: Spec, prefetch: int, *, whol
         await arrived.wait()
     if first is None:
         await publish(channel, stream, b"", MARK)
-        await arrived.wait()
+        channel.closing.add_done_callback(closed)
+        with anyio.move_on_after(_LATEST):
+            await arrived.wait()
+        channel.closing.remove_done_callback(closed)
+        if first is None:
+            raise Lost
     seen = acknowledged = 0
     # What can be delivered at once comes before the answer to a call; more, when that is acknowledged.
     while whole:
@@ -82,7 +93,6 @@ async def look(channel: Channel, stream: str, spec: Spec, prefetch: int, *, whol
     channel.deliver = Channel.deliver
     if tag != acknowledged:
         await channel.basic_ack(tag, multiple=True)
-    assert first is not None
     return Seen(first, end, data)
 
 

@@ -11,12 +11,24 @@ from typing import Any, NamedTuple
 import orjson
 
 from reactor.connectors.brokers import Wire
+from reactor.core import TopicError
 
 _OTHER = "cloudEvents_"
 """What some write, where a colon can't stand."""
 
 _SERVERS = frozenset(("x-delivery-count", "x-acquired-count", "x-stream-offset"))
 """Headers of the delivery, not of the message."""
+
+
+UNREADABLE = (ValueError, OverflowError)
+"""What the client fails with, and the connection, where it can't take a message apart."""
+
+
+def unreadable(url: str, queue: str, error: BaseException) -> TopicError:
+    return TopicError(
+        f"{url}: {queue} has a message that AMQP's client can't take apart ({error}): most likely its timestamp "
+        f"isn't in seconds. Have its publisher write seconds, and take that message out with another client"
+    )
 
 
 class Read(NamedTuple):

@@ -16,7 +16,7 @@ from reactor.connectors.rabbitmq.ends import OFFSET, Spec, beginning, is_mark, l
 from reactor.connectors.rabbitmq.errors import FAILURES, Lost
 from reactor.connectors.rabbitmq.frames import acknowledging
 from reactor.connectors.rabbitmq.link import Channel, Link
-from reactor.connectors.rabbitmq.reading import now, read
+from reactor.connectors.rabbitmq.reading import UNREADABLE, now, read, unreadable
 from reactor.core import TopicCorrupt, TopicError
 
 if TYPE_CHECKING:
@@ -62,14 +62,25 @@ class RabbitMQStreamConsumer(Consumer):
         self._returned = 0
         """The tag of the last one that was returned, where that isn't acknowledged."""
         self._arrived = anyio.Event()
+        self._unreadable: TopicError | None = None
+        """Raised by the next connection."""
 
     async def open(self) -> None:
+        self._unreadable = None
         self._next = self._end = None
         self._saved = -1
         self._reading = False
         await self._link.open()
 
     async def _prepare(self, channel: Channel) -> None:
+        if self._unreadable is not None:
+            raise self._unreadable
+        try:
+            await self._declare(channel)
+        except UNREADABLE as error:
+            raise unreadable(self._broker.url, self._stream, error) from error
+
+    async def _declare(self, channel: Channel) -> None:
         broker = self._broker
         self._came.clear()
         self._returned = 0
@@ -139,6 +150,8 @@ class RabbitMQStreamConsumer(Consumer):
             self._arrived.set()
 
     def _wake(self) -> None:
+        if isinstance(reason := self._link.reason, UNREADABLE):
+            self._unreadable = unreadable(self._broker.url, self._stream, reason)
         self._arrived.set()
 
     async def receive(self, limit: int) -> Sequence[Delivery] | None:
@@ -168,7 +181,7 @@ class RabbitMQStreamConsumer(Consumer):
             channel = self._link.channel
             self._reading = True
             await self._link.call(self._deliveries(channel))
-        except FAILURES:
+        except (*FAILURES, *UNREADABLE):
             await self._broken()
 
     async def _acknowledge(self) -> None:
@@ -217,7 +230,7 @@ class RabbitMQStreamConsumer(Consumer):
                 continue
             try:
                 await link.call(publish(link.channel, self._positions, b"%d" % position, _POSITION))
-            except FAILURES:
+            except (*FAILURES, *UNREADABLE):
                 await self._broken()
             else:
                 self._saved = position
@@ -231,7 +244,7 @@ class RabbitMQStreamConsumer(Consumer):
             await self._link.drop()  # what is on its way is of another place
         try:
             await self._link.call(self._check(self._link.channel))
-        except FAILURES:
+        except (*FAILURES, *UNREADABLE):
             await self._broken()  # it is checked again, with the next connection
 
     def begun(self) -> Mapping[str, int]:

@@ -8,11 +8,15 @@ from typing import Any
 
 import anyio
 import pytest
+from pamqp.commands import Basic
 
 from reactor import Topic, topic
 from reactor.connectors.rabbitmq import RabbitMQBroker
+from reactor.connectors.rabbitmq.ends import beginning
+from reactor.connectors.rabbitmq.errors import Lost
+from reactor.connectors.rabbitmq.frames import Publishing
 from reactor.connectors.rabbitmq.link import Link
-from reactor.core import DecodeError
+from reactor.core import DecodeError, TopicError
 from tests.brokers.rabbitmq.test_topics import Tick, numbers, opened, send, some, ticks
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMQ
@@ -108,3 +112,61 @@ async def test_a_reader_without_a_group_that_is_opened_again_goes_on(rabbitmq: R
     assert rejected == [b"no JSON"]
     queues = await asyncio.to_thread(rabbitmq.queues)
     assert not [name for name in queues if name.startswith(f"{shop.name}.")]
+
+
+@pytest.mark.parametrize("options", [{"groups": "all"}, {"queue": "stream"}])
+async def test_a_time_that_the_client_cant_read_is_told(rabbitmq: RabbitMQ, options: Any) -> None:
+    shop = ticks(rabbitmq, **options)
+    await shop.publish(Tick(0))
+    log = shop._log
+    assert isinstance(log, RabbitMQBroker)
+    link = Link(log.server, declared, lambda: None)
+    await link.open()
+    microseconds = 1_700_000_000_000_000
+    publishing = Publishing(shop.name, "application/json", link.frame_max)
+    link.put(publishing.frames("", {}, microseconds * 1_000_000, b'{"number":1}'))
+    await link.call(link.channel.basic_qos(prefetch_count=1))  # the server has had the message then
+    await link.drop()
+    source = shop.source("all")
+    for _ in range(2):
+        try:
+            with anyio.fail_after(60), pytest.raises(TopicError, match="timestamp isn't in seconds"):
+                await source.open()
+                while True:
+                    await source.read(10)
+        finally:
+            await source.close()
+
+
+async def declared(channel: Any) -> None:
+    """There is nothing to be declared."""
+
+
+async def test_a_mark_that_never_comes_is_a_lost_connection(
+    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = ticks(rabbitmq, queue="stream")
+    log = shop._log
+    assert isinstance(log, RabbitMQBroker)
+    confirmed = anyio.Event()
+
+    async def declare(channel: Any) -> None:
+        await log.declare_topic(channel)
+        await log.declare_stream(channel)
+
+    async def nothing_comes(data: bytes, **_: Any) -> Basic.Ack:
+        confirmed.set()
+        return Basic.Ack(1)
+
+    async def lost() -> None:
+        await confirmed.wait()
+        await link.drop()
+
+    link = Link(log.server, declare, lambda: None)
+    await link.open()
+    channel = link.channel
+    monkeypatch.setattr(channel, "basic_publish", nothing_comes)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lost)
+        with anyio.fail_after(20), pytest.raises(Lost):
+            await beginning(channel, shop.name, "first")
