@@ -58,9 +58,8 @@ class KafkaConsumer(Consumer):
         reader = self._reader = Reader(
             *self._arguments, group=self._group, start=self._start, follow=self._follow
         )
-        if self._group is None:
-            reader.starts.begun = self._begun
-            self._before, self._counts = dict(self._begun), not self._begun
+        reader.starts.begun = self._begun
+        self._before, self._counts = dict(self._begun), not self._begun
         self._post = poster()
         opened: Waiter[None] = Waiter()
         self._thread = AwaitableThread(lambda: reader.run(opened), f"reactor-kafka-{self._url}")
@@ -103,7 +102,11 @@ class KafkaConsumer(Consumer):
         # Where this opening would have begun counts no more: what is unknown was made since.
         self._go_back()
         self._counts = True
-        self._reader.starts.seek({**self._begun, **positions})
+        if self._group is None:
+            positions = {**self._begun, **positions}
+        else:
+            self._begun.update(positions)
+        await self._reader.seek(positions)
 
     def _go_back(self) -> None:
         self._begun.clear()

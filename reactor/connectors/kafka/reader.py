@@ -70,7 +70,7 @@ class Reader:
         self._need_ends = not follow or start == "latest"
         self._health = Health(url)
         self._commits = Commits(lives, self.shelf, self._health, self.shelf.fail, group=group is not None)
-        self.starts = Starts(lives, start, self._ask)
+        self.starts = Starts(lives, start, self._ask, group=group is not None)
         self._incoming = Incoming(self._called, self._commits.owned, None if follow else self.starts.ends)
         self._renewals = Renewals(url, settings, lives, self._commits, self._stopped)
         self.parts = Parts(self.shelf, self.starts, self._commits.owned, self._incoming.done)
@@ -88,6 +88,10 @@ class Reader:
         self._full_since: float | None = None
         self._joined: float | None = None
         """When the partitions were dealt last; None while the group goes on without this member."""
+        self._member = False
+        """True where it had to join while it was opened."""
+        self._sought: Waiter[None] | None = None
+        """Told once what was dealt by then is read from where it was sought."""
 
     def run(self, opened: Waiter[None]) -> None:
         """Be the thread; ``opened`` is told once the topic was found, or why not."""
@@ -106,6 +110,7 @@ class Reader:
                 self.shelf.fail(error)
         finally:
             self.shelf.stop()
+            self._found()
             if consumer is not None:
                 consumer.close()
             self._renewals.close()
@@ -145,7 +150,7 @@ class Reader:
 
     def _join(self, consumer: Consumer) -> None:
         """The group reads other topics: become a member now, and tell it where this one begins."""
-        self._patience, self._serve = None, time.sleep
+        self._patience, self._serve, self._member = None, time.sleep, True
         deadline = time.monotonic() + self._settings.patience + self._settings.session_timeout
         self._subscribe(consumer)
         while not self.shelf.stopped and (self._joined is None or self._commits.due()):
@@ -159,6 +164,19 @@ class Reader:
                     f"{self._url}: the group {self._group} has members that read other topics, and they haven't "
                     "let this one in; give it a group of its own"
                 )
+
+    async def seek(self, positions: Mapping[str, int]) -> None:
+        """Go on at these; called before anything was taken."""
+        self.starts.seek(positions)
+        if not self._member:
+            return
+        sought: Waiter[None] = Waiter()
+        with self.shelf.changed:
+            if self.shelf.stopped:
+                return
+            self._sought = sought
+            self.shelf.changed.notify_all()
+        await sought.wait()
 
     def _stopped(self) -> bool:
         return self.shelf.stopped
@@ -178,7 +196,7 @@ class Reader:
     def _go(self, consumer: Consumer) -> None:
         shelf = self.shelf
         with shelf.changed:
-            while not (shelf.begun or shelf.stopped or self._joined):
+            while not (shelf.begun or shelf.stopped or self._member):
                 shelf.changed.wait()
         if shelf.stopped:
             return
@@ -186,9 +204,12 @@ class Reader:
         self._serve = time.sleep
         if self._group is None:
             self._assigned(consumer, [self._called.place(name) for name in self._there.known])
-        elif self._joined is None:
+        elif not self._member:
             self._subscribe(consumer)
         while not shelf.stopped and shelf.error is None:
+            if self._sought is not None:
+                self._again_from(consumer, [*self._commits.owned])
+                self._found()
             if self._group is not None:
                 self._commits.step(consumer)
             if self._leaving:
@@ -197,6 +218,19 @@ class Reader:
                 self.parts.ask(consumer)
             self._step(consumer)
             self._health.check()
+
+    def _again_from(self, consumer: Consumer, names: Sequence[str]) -> None:
+        """These were dealt before it was known where they are to be read from."""
+        self.shelf.drop(names)
+        places = [self._called.place(name) for name in names]
+        consumer.incremental_unassign(places)
+        self._assigned(consumer, places)
+
+    def _found(self) -> None:
+        with self.shelf.changed:
+            sought, self._sought = self._sought, None
+        if sought is not None:
+            sought.succeed(None)
 
     def _subscribe(self, consumer: Consumer) -> None:
         topics = [topic for topic in self._there.topics if topic not in self._leaving]
@@ -382,6 +416,8 @@ class Reader:
     def _assigned(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         names = [self._called.of(place) for place in places]
         self._joined = time.monotonic()
+        if self._group is not None:
+            self.starts.keep({*self._commits.owned, *names})
         if not names:
             return
         self.shelf.resume()
@@ -431,6 +467,7 @@ class Reader:
         if not self.shelf.stopped:
             there = [name for name in names if name in self._commits.owned]  # not those whose topic is gone
             self._commits.hand_over(consumer, there, self._settings.revoke_patience)
+        self._goes_on(names)
         self._gone(names)
         consumer.incremental_unassign(list(places))
 
@@ -438,9 +475,16 @@ class Reader:
         names = [self._called.of(place) for place in places]
         log.warning("%s: the group has gone on without this member, which begins anew", self._url)
         self.shelf.drop(set(names))
+        self._goes_on(names)
         self._gone(names)
         self._joined = None
         consumer.incremental_unassign(list(places))
+
+    def _goes_on(self, names: Sequence[str]) -> None:
+        owned, delivered = self._commits.owned, self.shelf.delivered
+        for name in names:
+            if name in owned:
+                self.starts.gone(name, delivered.get(name), owned[name])
 
     def _gone(self, names: Sequence[str]) -> None:
         self._joined = time.monotonic()

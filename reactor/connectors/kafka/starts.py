@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from reactor.connectors.codec import microseconds
 from reactor.connectors.kafka.cluster import error_of
 from reactor.connectors.kafka.ids import Ids
-from reactor.connectors.kafka.lives import Lives, marked
+from reactor.connectors.kafka.lives import Lives, mark_of, marked
 from reactor.connectors.kafka.shelf import Positions
 from reactor.connectors.log import From
 
@@ -28,11 +28,12 @@ _LATEST, _EARLIEST = -1, -2
 class Starts:
     """The first positions of one opening's partitions."""
 
-    def __init__(self, lives: Lives, start: From, ask: Ask) -> None:
+    def __init__(self, lives: Lives, start: From, ask: Ask, *, group: bool) -> None:
         self._lives = lives
         self._names = lives.names
         self._start = start
         self._ask = ask
+        self._group = group
         self._known = False
         """True for who has read before: of what it knows nothing, that was made since."""
         self._ids: dict[str, str] = {}
@@ -41,7 +42,7 @@ class Starts:
         self.sought: Positions = {}
         """Positions of a checkpoint: they count once, and more than the group's."""
         self.begun: Positions = {}
-        """Of partitions that began at their end, or at a time: where."""
+        """Where partitions began: in a group all, else those that began at their end, or at a time."""
         self._first: Positions = {}
         """Of partitions that are read from wherever they begin: where that was."""
 
@@ -111,6 +112,12 @@ class Starts:
         """
         group = self.committed(consumer, names)
         self._known = bool(group)
+        told = {topic: its.id for topic, its in ids.items()}
+        self.begun |= {
+            name: self._lives.position(name, place.offset)
+            for name, place in group.items()
+            if mark_of(place) in (None, told.get(place.topic))
+        }
         unknown = [name for name in names if name not in group]
         if not unknown:
             return True
@@ -119,7 +126,7 @@ class Starts:
             self._first |= {name: self._lives.position(name, at) for name, at in new.items()}
         else:
             new = self._new(consumer, unknown)
-        told = {topic: its.id for topic, its in ids.items()}
+        self.begun |= {name: self._lives.position(name, at) for name, at in new.items()}
         places = [
             marked(self._names.place(name), at, told.get(self._names.topic(name))) for name, at in new.items()
         ]
@@ -170,7 +177,8 @@ class Starts:
             elif name not in anew:
                 unknown.append(name)
         new = {name: lives.position(name, at) for name, at in self._new(consumer, unknown).items()}
-        self.begun |= new
+        if not self._group:
+            self.begun |= new
         new |= self.anew(consumer, [name for name in anew if name not in starts])
         for name in (*unknown, *anew):
             starts.setdefault(name, new.get(name, OFFSET_BEGINNING))
@@ -179,7 +187,20 @@ class Starts:
                 self._first[name] = at
             elif self._first.get(name, at) != at:
                 del self._first[name]
+        if self._group:
+            self.begun |= starts
         return starts, new
+
+    def keep(self, names: Collection[str]) -> None:
+        """A member of a group has these: others tell where the rest goes on."""
+        for name in [name for name in self.begun if name not in names]:
+            self.begun.pop(name, None)
+
+    def gone(self, name: str, delivered: int | None, known: int) -> None:
+        """A partition goes, of which the group knows more than was read here: should it come back, it goes on."""
+        at = self.begun.get(name) if delivered is None else delivered
+        if at is not None and 0 <= at < known:
+            self.sought[name] = at
 
     def _new(self, consumer: Consumer, names: Sequence[str]) -> Positions:
         """Return the offsets at which these begin of which nothing is known, if it isn't their beginning."""
@@ -191,10 +212,10 @@ class Starts:
         return {}
 
     def _since(self, consumer: Consumer, names: Sequence[str], start: datetime) -> Positions:
+        # What comes between the two questions is behind the end that was told first.
+        ends = self._at(consumer, names, _LATEST)
         new = self._at(consumer, names, max(microseconds(start, "start") // 1000, 0))
-        if later := [name for name in names if new[name] < 0]:  # there is nothing as late as that
-            new |= self._at(consumer, later, _LATEST)
-        return new
+        return {name: ends[name] if at < 0 else at for name, at in new.items()}
 
     def anew(self, consumer: Consumer, names: Sequence[str]) -> Positions:
         """Return where these begin, of topics that were made anew; without those that can't be found out soon."""
