@@ -38,6 +38,13 @@ _REFUSALS: dict[int, str] = {
     KafkaError.TOPIC_EXCEPTION: "the topic can't have that name",
     KafkaError.INVALID_REPLICATION_FACTOR: "there aren't enough brokers for replication=",
     KafkaError.INVALID_PARTITIONS: "the topic can't have so many partitions=",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "the group has members that deal partitions otherwise; give it a group of its own, or stop them, or let "
+        "them have partition.assignment.strategy=cooperative-sticky"
+    ),
+    KafkaError.INVALID_SESSION_TIMEOUT: (
+        "session_timeout= isn't within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+    ),
     KafkaError.POLICY_VIOLATION: "the broker doesn't let this topic be made",
 }
 """What doesn't get better by waiting."""
