@@ -70,6 +70,8 @@ class Entries:
         args.append(b"*")
         self._args = len(args) + 2
         self._head = b"".join(map(bulk, args))
+        self.server_takes: int | None = None
+        """The server's proto-max-bulk-len, where it could be asked."""
         self.id_field = f"{self._wire.prefix}id".encode()
 
     def pack(self, entry: Entry, id: str) -> list[bytes]:
@@ -79,6 +81,11 @@ class Entries:
             raise ArgumentError(
                 f"the event has {len(data)} bytes, and max_bytes={self._settings.max_bytes}: "
                 "store it elsewhere and send where it is"
+            )
+        if self.server_takes is not None and len(data) > self.server_takes:
+            raise ArgumentError(
+                f"the event has {len(data)} bytes, and the server's proto-max-bulk-len was {self.server_takes} "
+                "when this was opened: store it elsewhere and send where it is, or raise that"
             )
         headers = self._wire.headers(entry, id=id)
         if self._settings.field in headers:

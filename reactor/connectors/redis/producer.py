@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from reactor.connectors.brokers import Producer
 from reactor.connectors.log import Entry
@@ -19,6 +21,9 @@ _COUNT = 1000
 _BYTES = 8 * 1024 * 1024
 _WAIT = 1.0
 """Seconds for which the server is asked at once to wait for its replicas."""
+
+_SURE = 1024 * 1024
+"""A value that every server takes: proto-max-bulk-len can't be less."""
 
 _MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 _EXEC = b"*1\r\n$4\r\nEXEC\r\n"
@@ -38,6 +43,8 @@ class _Batch:
         self.doubtful = False
         """It was sent, and the connection was lost before it was confirmed."""
         self.stored = False
+        self.lost = 0
+        """How often a connection was lost while it was on its way."""
 
 
 class RedisProducer(Producer):
@@ -66,6 +73,11 @@ class RedisProducer(Producer):
             self._last = await last_id(self._link, self._place)
         except errors.NoPermissionError:  # one that may only write; it can't look after a loss either
             self._last = (0, 0)
+        try:
+            (told,) = await self._link.ask((b"CONFIG", b"GET", b"proto-max-bulk-len"))
+        except errors.ResponseError:  # not permitted, or not there
+            told = ()
+        self._entries.server_takes = int(told[1]) if told else None
 
     async def send(self, entries: Sequence[Entry]) -> None:
         batches = self._batches(entries)
@@ -149,6 +161,10 @@ class RedisProducer(Producer):
                 if batch.stored:
                     await self._spread()
                     return None
+                if batch.doubtful:
+                    batch.lost += 1
+                if batch.lost >= 2:
+                    await self._fits(batch)
                 batch.sent = batch.doubtful = True
                 await link.write(batch.packed)
             replies = await link.replies(batch.count + 2)
@@ -172,6 +188,29 @@ class RedisProducer(Producer):
         self._last = parsed(done[-1])
         await self._replicated()
         return None
+
+    async def _fits(self, batch: _Batch) -> None:
+        """Raise TopicError where it has a value too large for the server, which resets the connection midway.
+
+        The server is told how large a value will be: it refuses that before it has come. If not, all is well.
+        """
+        link = self._link
+        assert link is not None
+        size = max(map(len, batch.packed))
+        if size <= _SURE:
+            return
+        replies: list[Any] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT):
+                await link.write([b"*2\r\n$4\r\nECHO\r\n$%d\r\n" % size])
+                replies = await link.replies(1)
+        await link.close()
+        if replies and "invalid bulk length" in str(replies[0]):
+            raise TopicError(
+                f"{self._place.url}: an event has {size} bytes, and the server's proto-max-bulk-len is less: "
+                "raise it there, or pass the same as max_bytes=: then such an event is refused before it is sent"
+            )
+        await link.connect()
 
     async def _is_there(self, batch: _Batch) -> bool:
         """Look for the batch behind what was in the stream before it."""

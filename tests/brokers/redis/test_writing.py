@@ -9,11 +9,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from reactor import topic
 from reactor.core import Refused, TopicError, TopicFull
 from tests.brokers.redis.cutting import cuttable
-from tests.brokers.redis.reading import Tick, ask, until
+from tests.brokers.redis.reading import PATIENCE, Tick, ask, until
 from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.anyio
@@ -134,6 +135,49 @@ async def test_what_is_too_large_is_refused_before_anything_is_sent(own_redis: R
     assert await stored(url) == []
 
 
+async def test_what_is_too_large_for_the_server_is_refused_before_anything_is_sent(own_redis: Redis) -> None:
+    url = own_redis.topic()
+    async with _narrow(own_redis):
+        said = r"event 1 .*proto-max-bulk-len was 1048576"
+        with pytest.raises(Refused, match=said) as caught, anyio.fail_after(PATIENCE):
+            await topic(url, Tick).publish([Tick(0), Tick(1, "x" * 2_000_000), Tick(2)])
+    assert set(caught.value.errors) == {1}
+    assert await stored(url) == []
+
+
+async def test_what_turns_out_too_large_for_the_server_is_told(own_redis: Redis) -> None:
+    """One that may not ask, or whose server was changed later."""
+    url = own_redis.topic()
+    async with writing(url) as sink, _narrow(own_redis):
+        with pytest.raises(TopicError, match=r"2000.* bytes.*proto-max-bulk-len"), anyio.fail_after(PATIENCE):
+            await sink.write([Tick(0), Tick(1, "x" * 2_000_000)])
+            await sink.flush()
+    assert await stored(url) == []
+
+
+async def test_a_large_event_that_the_server_takes_is_sent_until_it_is_stored(own_redis: Redis) -> None:
+    url = own_redis.topic()
+    async with writing(url) as sink:
+        link = sink._producer._link
+        write, large = link.write, 0
+
+        async def lose(packed: Any) -> None:
+            nonlocal large
+            if max(map(len, packed)) > 2_000_000:
+                large += 1
+                if large < 4:
+                    await link.close()
+                    raise RedisConnectionError("cut by the test")
+            await write(packed)
+
+        link.write = lose
+        with anyio.fail_after(2 * PATIENCE):
+            await sink.write([Tick(0), Tick(1, "x" * 2_000_000)])
+            await sink.flush()
+    assert large == 4
+    assert await stored(url) == [0, 1]
+
+
 async def test_a_header_cant_be_the_field_of_the_event(own_redis: Redis) -> None:
     with pytest.raises(Refused, match="'data' is the field of the event"):
         await topic(own_redis.topic(), Tick).publish(Tick(0), headers={"data": "x"})
@@ -189,6 +233,17 @@ async def test_one_that_may_only_write_does(own_redis: Redis) -> None:
     assert await stored(url) == [1, 2]
     with pytest.raises(TopicError, match="the user may not do that"):
         await topic(f"redis://writer:pw@127.0.0.1:{own_redis.port}/other", Tick).publish(Tick(1))
+
+
+@asynccontextmanager
+async def _narrow(server: Redis) -> AsyncGenerator[None, None]:
+    """The server takes no value of more than 1 MB while the block runs."""
+    await ask(server, "CONFIG", "SET", "proto-max-bulk-len", "1048576")
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ask(server, "CONFIG", "SET", "proto-max-bulk-len", "512mb")
 
 
 @asynccontextmanager
