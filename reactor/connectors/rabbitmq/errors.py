@@ -23,6 +23,10 @@ class ConnectionLost(Exception):
     """What the log says of it."""
 
 
+class Unrouted(Exception):
+    """What is published has come back, though there has to be a queue for it."""
+
+
 FAILURES = (Lost, exceptions.AMQPError, PAMQPException, OSError, EOFError, TimeoutError, RuntimeError)
 """What is raised where the connection or the channel is gone, or the server doesn't want it."""
 
@@ -47,6 +51,21 @@ def is_forever(error: BaseException) -> bool:
     if close is not None:
         return close.reply_code in _REFUSED
     return isinstance(error, _FOREVER)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a channel was closed as the server doesn't take what was published on it."""
+    return is_denial(error) or isinstance(error, exceptions.ChannelPreconditionFailed)
+
+
+def is_denial(error: BaseException) -> bool:
+    """Whether a channel was closed as the user hasn't the right."""
+    return isinstance(error, exceptions.ChannelAccessRefused)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a channel was closed as an exchange isn't there."""
+    return isinstance(error, exceptions.ChannelNotFoundEntity)
 
 
 def largest_of(error: BaseException, sent: int) -> int | None:

@@ -22,6 +22,8 @@ _HAS_ID, _HAS_TIMESTAMP = 1 << 7, 1 << 6
 _PERSISTENT = b"\x02"
 _SHORT = 255
 """Bytes of a short string: of names and ids."""
+_ADDRESSES = ("CC", "BCC")
+"""Headers that the server reads: where they aren't lists, it closes the channel."""
 
 
 class Publishing:
@@ -45,6 +47,10 @@ class Publishing:
         rows: list[bytes] = []
         for name, value in headers.items():
             if (known := names.get(name)) is None:
+                if name in _ADDRESSES:
+                    raise ValueError(
+                        f"the server takes a header {name} for names of queues; call it otherwise"
+                    )
                 known = _short(name) + b"S"
                 if len(names) < 1000:
                     names[name] = known

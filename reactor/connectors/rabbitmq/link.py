@@ -40,6 +40,8 @@ class Channel(_Channel):
     deliver: Deliver = staticmethod(lambda tag, again, properties, body: None)
     gone: Callable[[], None] = staticmethod(lambda: None)
     """Called when the server has cancelled the consumer."""
+    returned: Callable[[], None] | None = None
+    """Called, where set, for a message without a queue; the server confirms it afterwards, as any other."""
 
     async def _on_deliver_frame(self, frame: commands.Basic.Deliver) -> None:
         header: Any = await self._get_frame()
@@ -51,6 +53,16 @@ class Channel(_Channel):
             missing -= len(body.value)
         whole = parts[0] if len(parts) == 1 else b"".join(parts)
         self.deliver(frame.delivery_tag or 0, bool(frame.redelivered), header.properties, whole)
+
+    async def _on_return_frame(self, frame: commands.Basic.Return) -> None:
+        if self.returned is None:
+            return await super()._on_return_frame(frame)
+        header: Any = await self._get_frame()
+        missing = header.body_size
+        while missing > 0:
+            body: Any = await self._get_frame()
+            missing -= len(body.value)
+        self.returned()
 
     async def _on_cancel_frame(self, frame: commands.Basic.CancelOk | commands.Basic.Cancel) -> None:
         await super()._on_cancel_frame(frame)
@@ -222,6 +234,11 @@ class Link:
             self.up = False
             self.reason = reason
             self._woken()
+
+    def lose(self, reason: BaseException) -> None:
+        """Let this connection count as lost."""
+        if self._channel is not None:
+            self._lose(self._channel, reason)
 
     async def call(self, request: Coroutine[Any, Any, R]) -> R:
         """Return what the server answers. A cancellation doesn't reach the client: it would close the channel."""

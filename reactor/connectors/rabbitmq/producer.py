@@ -11,7 +11,16 @@ import anyio
 
 from reactor.connectors.brokers import Backoff, Producer, Wire
 from reactor.connectors.log import Entry
-from reactor.connectors.rabbitmq.errors import Lost, largest_of, told
+from reactor.connectors.rabbitmq.errors import (
+    ConnectionLost,
+    Lost,
+    Unrouted,
+    is_denial,
+    is_missing,
+    is_refusal,
+    largest_of,
+    told,
+)
 from reactor.connectors.rabbitmq.frames import Publishing
 from reactor.connectors.rabbitmq.link import Channel, Link
 from reactor.core import Refused, TopicError
@@ -25,10 +34,20 @@ _BYTES = 16 * 1024 * 1024
 """How many bytes of messages that aren't confirmed are kept, at most; and one message more."""
 _AT_ONCE, _PIECE = 64, 256 * 1024
 """How many messages, and how many bytes of them, are given to the socket as one."""
+_SURE = 128 * 1024
+"""The size of messages that any server takes, more or less."""
 
 
 class QueueFull(Exception):
     """What the log says of it."""
+
+
+class TooLarge(TopicError):
+    """The server has closed the channel, as a message is larger than it takes."""
+
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class Message(NamedTuple):
@@ -67,20 +86,28 @@ class RabbitMQProducer(Producer):
         self._wire = Wire(broker.topic, "amqp")
         self._link = Link(broker.server, self._prepare, self._wake)
         self._largest = broker.settings.largest
+        self._sure = min(_SURE, self._largest)
+        """The largest size that the server is known to take."""
         self._numbers = itertools.count()
         self._publishing: Publishing | None = None
         self._tag = 0
-        self._ids: dict[str, int] = {}
-        """By message id the tag, for the channel: a message that comes back has no tag."""
         self._sent: dict[int, tuple[Message, _Receipt]] = {}
         """By tag what isn't confirmed."""
         self._again: list[Message] = []
         """What the server couldn't take, and what a lost connection has left."""
         self._full = Backoff(f"{self._what}: a queue")
+        self._vain = Backoff(f"{self._what}: what is published")
         self._refusals = 0
         self._bytes = 0
         self._moved = anyio.Event()
-        self._unrouted = 0
+        self._keeps = broker.stream or bool(broker.early)
+        """Whether there has to be a queue for all that is published."""
+        self._missing = False
+        """True where the exchange was deleted, and what was sent since isn't confirmed."""
+        self._routed = False
+        self._returns = 0
+        """How many messages came back on this channel."""
+        self._warned = self._alarmed = False
 
     async def open(self) -> None:
         await self._link.open()
@@ -92,8 +119,9 @@ class RabbitMQProducer(Producer):
             await broker.declare_stream(channel)
         for group in broker.early:
             await broker.declare_queue(channel, broker.queue_of(group))
-        channel.on_return_callbacks.add(self._returned)
-        self._tag, self._ids = 0, channel.message_id_delivery_tag
+        channel.returned = self._returned
+        self._routed = self._has_routed()
+        self._tag = self._returns = 0
         left = [message for message, _ in self._sent.values()]
         self._sent.clear()
         self._again = sorted([*self._again, *left])
@@ -109,9 +137,7 @@ class RabbitMQProducer(Producer):
         found = self._sent.get(tag)
         if found is not None and found[1] is receipt:
             del self._sent[tag]
-            message = found[0]
-            self._ids.pop(message.id, None)
-            self._bytes -= len(message.frames)
+            self._bytes -= len(found[0].frames)
             self._moved.set()
 
     def refused(self, receipt: _Receipt, tag: int) -> None:
@@ -123,18 +149,71 @@ class RabbitMQProducer(Producer):
             self._refusals += 1
             self._moved.set()
 
-    def _returned(self, message: Any) -> None:
-        self._unrouted += 1
-        if self._unrouted == 1:
+    def _returned(self) -> None:
+        """A message has come back, as no queue is bound; the server confirms it next."""
+        if self._keeps or self._missing:
+            self._again += [message for message, _ in self._sent.values()]
+            self._sent.clear()  # so what is confirmed from here on doesn't count
+            return self._link.lose(Unrouted("no queue is bound to the exchange any more"))
+        if self._has_routed() and not self._alarmed:
+            self._alarmed = True
+            log.error(
+                "%s: what is published goes nowhere any more, as the queues it went to are gone; name their "
+                "groups in groups=, which makes them again",
+                self._what,
+            )
+        elif not (self._warned or self._alarmed):
+            self._warned = True
             log.warning(
                 "%s: what is published goes nowhere, as no group has subscribed yet; name them in groups=",
                 self._what,
             )
+        self._returns += 1
+
+    def _has_routed(self) -> bool:
+        """Whether a queue has taken something: what was answered is more than what came back."""
+        return self._routed or self._tag - len(self._sent) > self._returns
 
     # Sending ------------------------------------------------------------------------------------------------
 
     async def send(self, entries: Sequence[Entry]) -> None:
-        messages = self._messages(entries)
+        messages, sure = self._messages(entries)
+        if sure:
+            await self._send(messages)
+        else:
+            await self._try(messages)
+
+    async def _try(self, messages: list[Message]) -> None:
+        """Send some that may be too large for the server: each such one is waited for, so that it can be named."""
+        errors: dict[int, Exception] = {}
+        for at, message in enumerate(messages):
+            if message.size > self._largest:
+                errors[at] = self._over(message.size)
+                continue
+            await self._send([message])
+            if message.size > self._sure:
+                try:
+                    await self._until(lambda: not self._sent)
+                    self._sure = message.size
+                except TooLarge as error:
+                    if not self._forget(message, error.limit):
+                        raise
+                    errors[at] = error
+        if errors:
+            await self.flush()
+            raise Refused(errors, rest_stored=True)
+
+    def _forget(self, message: Message, limit: int) -> bool:
+        """Don't send it again, where it is the only one above the limit."""
+        left = [*(each for each, _ in self._sent.values()), *self._again]
+        if [each for each in left if each.size > limit] != [message]:
+            return False
+        self._sent.clear()
+        self._again = [each for each in left if each is not message]
+        self._bytes -= len(message.frames)
+        return True
+
+    async def _send(self, messages: list[Message]) -> None:
         most = self._broker.settings.unconfirmed
         at = 0
         while at < len(messages):
@@ -157,7 +236,6 @@ class RabbitMQProducer(Producer):
             receipt = _Receipt(self, self._tag)
             self._sent[self._tag] = (message, receipt)
             confirmations[self._tag] = receipt
-            self._ids[message.id] = self._tag
         self._link.put(b"".join(message.frames for message in messages))
         return True
 
@@ -165,8 +243,7 @@ class RabbitMQProducer(Producer):
         """Wait until it holds; meanwhile connect again and send again what has to be."""
         while True:
             if not self._link.up:
-                self._too_large()
-                await self._link.again()
+                await self._reconnect()
             elif self._again:
                 await self._resend()
             elif condition():
@@ -184,37 +261,62 @@ class RabbitMQProducer(Producer):
             again = {message.number for message in piece}
             self._again = [message for message in self._again if message.number not in again]
 
-    def _too_large(self) -> None:
-        """Raise where the connection was lost as a message is too large for the server; such aren't sent again."""
+    async def _reconnect(self) -> None:
+        """Connect again, after a pause where the last connection brought nothing."""
         reason = self._link.reason
-        left = [*(message for message, _ in self._sent.values()), *self._again]
-        if (
-            reason is None
-            or (limit := largest_of(reason, max((one.size for one in left), default=1))) is None
-        ):
-            return
-        self._largest = min(self._largest, limit)
-        self._sent.clear()
-        self._again = [message for message in left if message.size <= limit]
-        self._bytes = sum(len(message.frames) for message in self._again)
-        self._link.reason = None
-        raise TopicError(
-            f"{self._what}: {told(reason)}; with largest={limit} such messages are refused one by one"
-        ) from reason
+        if reason is not None:
+            self._refusal(reason)
+            self._missing = self._missing or is_missing(reason)
+            if isinstance(reason, Unrouted) or 0 < self._tag == len(self._sent):
+                await self._vain.failed(ConnectionLost(told(reason)))
+            else:
+                self._vain.reached()
+        await self._link.again()
 
-    def _messages(self, entries: Sequence[Entry]) -> list[Message]:
-        largest = self._largest
+    def _refusal(self, reason: BaseException) -> None:
+        """Raise where the server doesn't take what is published. That is kept: the next flush tries once more."""
+        left = [*(message for message, _ in self._sent.values()), *self._again]
+        limit = largest_of(reason, max((one.size for one in left), default=1))
+        error: TopicError
+        if limit is not None:
+            self._largest = min(self._largest, limit)
+            self._sure = min(self._sure, limit)
+            error = TooLarge(
+                f"{self._what}: {told(reason)}; with largest={limit} such messages are refused one by one",
+                limit,
+            )
+        elif is_refusal(reason):
+            fix = "give the user the right to write" if is_denial(reason) else "see the server's log"
+            error = TopicError(f"{self._what}: the server refuses what is published: {told(reason)}; {fix}")
+        elif isinstance(reason, Unrouted) and not self._keeps:
+            error = TopicError(
+                f"{self._what}: its exchange was deleted, and with it the bindings of its groups' queues; start "
+                "their readers again, which binds them"
+            )
+        else:
+            return
+        self._link.reason = None
+        raise error from reason
+
+    def _over(self, size: int) -> TopicError:
+        return TopicError(
+            f"{self._what}: a message of {size} bytes; largest={self._largest} is the limit here"
+        )
+
+    def _messages(self, entries: Sequence[Entry]) -> tuple[list[Message], bool]:
+        """Return the messages, and whether the server is known to take such large ones."""
+        largest, sure, small = self._largest, self._sure, True
         wire, publishing = self._wire, self._publishing
         assert publishing is not None
         found: list[Message] = []
         errors: dict[int, Exception] = {}
         for at, entry in enumerate(entries):
             data = entry[5]
-            if len(data) > largest:
-                errors[at] = TopicError(
-                    f"{self._what}: a message of {len(data)} bytes; largest={largest} is the limit here"
-                )
-                continue
+            if len(data) > sure:
+                small = False
+                if len(data) > largest:
+                    errors[at] = self._over(len(data))
+                    continue
             id = wire.id_of(entry)
             headers = wire.headers(entry, id=id)
             del headers["content-type"]
@@ -226,17 +328,20 @@ class RabbitMQProducer(Producer):
             found.append(Message(next(self._numbers), id, frames, len(data)))
         if errors:
             raise Refused(errors)
-        return found
+        return found, small
 
     async def flush(self) -> None:
         await self._until(lambda: not self._sent)
         self._full.reached()
+        self._vain.reached()
+        self._missing = False
 
     async def close(self) -> None:
         await self._link.drop()
         self._sent.clear()
         self._again.clear()
         self._bytes = 0
+        self._missing = False
 
 
 def _piece(messages: list[Message], at: int, most: int) -> list[Message]:
