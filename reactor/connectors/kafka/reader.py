@@ -208,7 +208,7 @@ class Reader:
             self._subscribe(consumer)
         while not shelf.stopped and shelf.error is None:
             if self._sought is not None:
-                self._again_from(consumer, [*self._commits.owned])
+                self._again_from(consumer)
                 self._found()
             if self._group is not None:
                 self._commits.step(consumer)
@@ -219,8 +219,11 @@ class Reader:
             self._step(consumer)
             self._health.check()
 
-    def _again_from(self, consumer: Consumer, names: Sequence[str]) -> None:
-        """These were dealt before it was known where they are to be read from."""
+    def _again_from(self, consumer: Consumer) -> None:
+        """Partitions were dealt before it was known where they are to be read from."""
+        names = [*self._commits.owned]
+        if not names:
+            return
         self.shelf.drop(names)
         places = [self._called.place(name) for name in names]
         consumer.incremental_unassign(places)
@@ -484,7 +487,7 @@ class Reader:
         owned, delivered = self._commits.owned, self.shelf.delivered
         for name in names:
             if name in owned:
-                self.starts.gone(name, delivered.get(name), owned[name])
+                self.starts.gone(name, delivered.get(name, -1), owned[name])
 
     def _gone(self, names: Sequence[str]) -> None:
         self._joined = time.monotonic()

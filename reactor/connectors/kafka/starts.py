@@ -193,13 +193,13 @@ class Starts:
 
     def keep(self, names: Collection[str]) -> None:
         """A member of a group has these: others tell where the rest goes on."""
-        for name in [name for name in self.begun if name not in names]:
+        for name in {*self.begun}.difference(names):
             self.begun.pop(name, None)
 
-    def gone(self, name: str, delivered: int | None, known: int) -> None:
+    def gone(self, name: str, delivered: int, known: int) -> None:
         """A partition goes, of which the group knows more than was read here: should it come back, it goes on."""
-        at = self.begun.get(name) if delivered is None else delivered
-        if at is not None and 0 <= at < known:
+        at = max(delivered, self.begun.get(name, -1))
+        if 0 <= at < known:
             self.sought[name] = at
 
     def _new(self, consumer: Consumer, names: Sequence[str]) -> Positions:

@@ -13,6 +13,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from reactor import topic
+from reactor.connectors.kafka.lives import Lives
+from reactor.connectors.kafka.names import Names
 from reactor.connectors.kafka.starts import Starts
 from reactor.core import Source, TopicError
 from tests.brokers.kafka.test_topics import Tick, made, numbers, opened, produce, take, ticks
@@ -80,6 +82,20 @@ async def test_what_was_restored_goes_on_after_a_rebalance(kafka: Kafka) -> None
         with anyio.fail_after(40):
             while len(seen) < 20:
                 seen |= {*numbers(await again.read(20) or ())}
+
+
+@pytest.mark.parametrize(
+    ("begun", "delivered", "known", "sought"),
+    [(3, 4, 7, 4), (3, -1, 7, 3), (3, 7, 7, None), (100, 50, 100, None), (-2, -1, 7, None)],
+    ids=["restored", "restored-quiet", "read-on", "another-members-work", "new"],
+)
+def test_a_partition_goes_back_only_to_what_was_restored(
+    begun: int, delivered: int, known: int, sought: int | None
+) -> None:
+    starts = Starts(Lives(Names("orders")), "earliest", lambda call: call(1.0), group=True)
+    starts.begun["0"] = begun
+    starts.gone("0", delivered, known)
+    assert starts.sought.get("0") == sought
 
 
 async def test_a_member_keeps_no_beginnings_of_others_partitions(kafka: Kafka) -> None:
