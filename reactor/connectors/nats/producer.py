@@ -195,15 +195,20 @@ class NatsProducer(Producer):
             raise self._error
 
     async def _send_refused(self) -> None:
-        """Send it once more, with the same ids."""
-        link = await self._line.link()
-        refused = dict(sorted(self._refused.items()))
-        self._refused.clear()
+        """Send it once more, with the same ids: first one alone, as all may well be refused again."""
         self._error = None
-        self._flying |= refused
-        self._bytes += sum(map(len, refused.values()))
-        with suppress(Gone):  # the next connection sends all that is in flight
-            await link.write(list(refused.values()))
+        first, *rest = sorted(self._refused)
+        for numbers in ([first], rest):
+            link = await self._line.link()
+            again = {number: self._refused.pop(number) for number in numbers if number in self._refused}
+            self._flying |= again
+            self._bytes += sum(map(len, again.values()))
+            with suppress(Gone):  # the next connection sends all that is in flight
+                await link.write(list(again.values()))
+            while self._flying:
+                await self._wait()
+            if self._error is not None:
+                return
 
     async def close(self) -> None:
         await self._line.close()
