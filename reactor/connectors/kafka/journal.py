@@ -33,6 +33,20 @@ _CALL = 1.0
 _TRIM = 10.0
 """Seconds after which what is published is deleted from the journal."""
 
+_PAUSE = 0.05
+"""Seconds before a transaction is written again."""
+
+_AROUND = 4096
+"""Bytes that a message may be larger when it is staged."""
+
+_LASTING = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+)
+"""Errors of a message that don't get better when it is written again."""
+
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 
 
@@ -63,7 +77,12 @@ class Journal:
         self._stopped = stopped
         self._health = Health(url)
         made = msgspec.structs.replace(settings, partitions=1)
-        kept = {"retention.ms": "-1", "cleanup.policy": "delete"}
+        kept = {
+            "retention.ms": "-1",
+            "retention.bytes": "-1",
+            "cleanup.policy": "delete",
+            "max.message.bytes": str(max(1_048_588, settings.largest + _AROUND)),
+        }
         reach(address, url, self.topic, made, stopped, config=kept)
         common = {"error_cb": self._health.told}
         self._values: dict[str, Any] = {
@@ -167,6 +186,12 @@ class Journal:
                     raise TopicError(f"{self._url}: a transaction failed: {inner.str()}") from error
                 producer = self._own
                 self._again(lambda producer=producer: producer.abort_transaction(_CALL))  # type: ignore[misc]
+                if inner.code() in _LASTING:
+                    raise TopicError(
+                        f"{self._url}: {topic or self.topic} doesn't take a message that was taken before: "
+                        f"{inner.str()}; what is staged stays in {self.topic}: raise its limit, and {self.topic}'s"
+                    ) from error
+                time.sleep(_PAUSE)
 
     @property
     def _own(self) -> Producer:

@@ -161,10 +161,7 @@ class Messages:
         """Return the messages; ``beside`` is bytes that each has to leave free."""
         headers_of = self._wire.headers
         largest = self.largest - beside
-        now = time.time_ns() // 1_000_000
-        # What the broker doesn't take, or would delete at once, is stamped with now: its header is exact.
-        first = 1 if self._behind is None else max(1, now - self._behind)  # 0 would mean now
-        last = now + self._ahead
+        first, now, last = self._stamps()
         outgoing: list[Outgoing] = []
         refused: dict[int, Exception] = {}
         for index, entry in enumerate(entries):
@@ -182,6 +179,20 @@ class Messages:
         if refused:
             raise Refused(refused)
         return outgoing
+
+    def _stamps(self) -> tuple[int, int, int]:
+        """Return the first milliseconds that a message may have, those of now, and the last.
+
+        What the broker doesn't take, or would delete at once, is stamped with now: its header is exact.
+        """
+        now = time.time_ns() // 1_000_000
+        first = 1 if self._behind is None else max(1, now - self._behind)  # 0 would mean now
+        return first, now, now + self._ahead
+
+    def stamped(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        """Return messages that were made before, as they may be sent now."""
+        first, now, last = self._stamps()
+        return [message if first <= message[3] <= last else (*message[:3], now) for message in messages]
 
 
 def _exactly(data: bytes, key: str | None, headers: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import TypeVar
@@ -14,7 +15,7 @@ from reactor.connectors.codec import Codec, Headers, Id, Key, Time
 from reactor.connectors.encoding import encoded
 from reactor.connectors.kafka.cluster import Stopped
 from reactor.connectors.kafka.journal import Journal, State, fenced
-from reactor.connectors.kafka.producer import KafkaProducer, Outgoing
+from reactor.connectors.kafka.producer import KafkaProducer, Messages, Outgoing
 from reactor.connectors.kafka.settings import Kafka
 from reactor.connectors.loops import OwnThread
 from reactor.connectors.staging import Held
@@ -29,6 +30,9 @@ _HELD_BYTES = 1 << 21
 _KEPT_BYTES = 16 << 20
 """Of what is staged so much stays in memory, too; more is read back when it is published."""
 
+_WRITTEN, _AGAIN = 30.0, 0.05
+"""Seconds until a transaction's end has to be written where it is read, and between two looks."""
+
 _MARK = 256
 """Bytes that a staged message has beside its own."""
 
@@ -36,8 +40,9 @@ _MARK = 256
 class KafkaStaging:
     """What one owner has staged since it has recovered."""
 
-    def __init__(self, address: Address, url: str, settings: Kafka, owner: str) -> None:
+    def __init__(self, address: Address, url: str, settings: Kafka, owner: str, messages: Messages) -> None:
         self._address = address
+        self._messages = messages
         self._url = url
         self._settings = settings
         self._owner = owner
@@ -79,6 +84,7 @@ class KafkaStaging:
                     f"left in {journal.topic}"
                 )
         self._state = State(self._owner, self._address.path, fence, self._run)
+        published = self._messages.stamped(published)
         journal.write(published=published, topic=found.topic if found else "", state=self._state)
         self._begin = journal.end()
 
@@ -111,6 +117,22 @@ class KafkaStaging:
         self._state = state
         self._ends.append((number, self._own.end()))
 
+    def _rows(self, journal: Journal, published: int, end: int) -> Sequence[Outgoing]:
+        """Return what is staged between two numbers of messages."""
+        count = max(end - published, 0)
+        if self._kept is not None:
+            return self._kept[:count]
+        until = time.monotonic() + _WRITTEN
+        while True:
+            rows = _between(journal.read(self._begin)[1], self._run, published, end)
+            if len(rows) == count:
+                return rows
+            if time.monotonic() > until:
+                raise TopicError(
+                    f"{self._url}: of {count} messages that were staged {len(rows)} are left in {journal.topic}"
+                )
+            time.sleep(_AGAIN)
+
     async def publish(self, number: int) -> None:
         await self._thread.ask(lambda: self._publish(number)).wait()
 
@@ -118,11 +140,7 @@ class KafkaStaging:
         journal, state = self._own, self._state
         end = _end(state, number)
         count = end - state.published
-        if self._kept is not None:
-            rows = self._kept[:count]
-        else:
-            rows = _between(journal.read(self._begin)[1], self._run, state.published, end)
-        assert len(rows) == max(count, 0), "what was staged is there"
+        rows = self._messages.stamped(self._rows(journal, state.published, end))
         after = _with(state, max(end, state.published), tuple(p for p in state.prepared if p[0] > number))
         journal.write(published=rows, topic=self._address.path, state=after)
         self._state = after
@@ -199,7 +217,7 @@ class KafkaSink(BrokerSink[T_contra]):
 
     async def recover(self, owner: str, decided: int, fence: int) -> None:
         await self._leave()
-        staging = self._staging = KafkaStaging(*self._arguments, owner)
+        staging = self._staging = KafkaStaging(*self._arguments, owner, self._plain.messages)
         try:
             await staging.recover(decided, fence)
         except Stopped:
