@@ -69,9 +69,9 @@ class Starts:
         return name in self._first
 
     def look(self, consumer: Consumer, names: Sequence[str]) -> None:
-        """Take down where the partitions end now; who is to begin there has begun."""
+        """Take down where the partitions end now; who is to begin there, without a group, has begun."""
         self.ends.update(self._at(consumer, names, _LATEST))
-        if self._start == "latest":
+        if self._start == "latest" and not self._group:
             self.begun.update({name: self._lives.position(name, end) for name, end in self.ends.items()})
 
     def _at(self, consumer: Consumer, names: Sequence[str], at: int) -> Positions:
